@@ -1,0 +1,56 @@
+//! Everything a developer or CI does with this repository, by one name:
+//! `cargo xtask <verb>`. The `justfile` only repeats these verbs.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod clean;
+mod lint;
+mod llama;
+mod machine;
+mod rules;
+mod setup;
+mod shell;
+mod suite;
+mod test;
+mod text;
+mod tools;
+mod unused;
+mod workspace;
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Works on the Orchion repository",
+    version
+)]
+enum Verb {
+    /// Checks the tools of this machine, installs what it can, says how to get the rest
+    Setup(setup::Options),
+    /// Runs everything that CI runs
+    Test(test::Options),
+    /// Formats the code
+    Format,
+    /// Prints the path of llama-server, building it first if need be
+    LlamaServer(llama::Options),
+    /// Removes what was built
+    Clean(clean::Options),
+}
+
+fn main() -> ExitCode {
+    let done = match Verb::parse() {
+        Verb::Setup(options) => setup::run(&options),
+        Verb::Test(options) => test::run(&options),
+        Verb::Format => lint::format(),
+        Verb::LlamaServer(options) => llama::run(&options),
+        Verb::Clean(options) => clean::run(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            shell::complain(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
