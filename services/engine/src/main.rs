@@ -1,0 +1,3 @@
+//! The program `orchion-engine`.
+
+fn main() {}
