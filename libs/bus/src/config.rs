@@ -1,0 +1,102 @@
+//! Where NATS is and who we are to it: the shared section `nats`.
+
+use orchion_service::Secret;
+use serde::{Deserialize, Serialize};
+
+/// Section `nats` of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Servers, separated by commas.
+    pub url: String,
+    /// User, when the server asks for one.
+    pub user: Option<String>,
+    /// Password of the user.
+    pub password: Option<Secret>,
+    /// User of the system account, whose events tell of dead connections at
+    /// once; without it only missing heartbeats do.
+    pub system_user: Option<String>,
+    /// Password of that user.
+    pub system_password: Option<Secret>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            url: "nats://localhost:4222".to_owned(),
+            user: None,
+            password: None,
+            system_user: None,
+            system_password: None,
+        }
+    }
+}
+
+impl Config {
+    /// Every problem, as sentences.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if let Err(error) = self.servers() {
+            problems.push(format!(
+                "nats.url: {error}; write nats://HOST:PORT, several separated by commas"
+            ));
+        }
+        if self.user.is_some() != self.password.is_some() {
+            problems
+                .push("nats.user and nats.password go together: set both or neither".to_owned());
+        }
+        if self.system_user.is_some() != self.system_password.is_some() {
+            problems.push(
+                "nats.system_user and nats.system_password go together: set both or neither"
+                    .to_owned(),
+            );
+        }
+        problems
+    }
+
+    /// The URL without user and password, for messages.
+    #[must_use]
+    pub fn shown_url(&self) -> String {
+        let one = |url: &str| match (url.split_once("://"), url.rsplit_once('@')) {
+            (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+            (Some(_) | None, Some(_) | None) => url.to_owned(),
+        };
+        self.url.split(',').map(one).collect::<Vec<_>>().join(",")
+    }
+
+    /// Where answers to the connection `client` arrive. The server's permissions
+    /// name it: nobody hears the answers that another user gets.
+    pub(crate) fn inbox(&self, client: &str) -> String {
+        let user = self.user.as_deref().unwrap_or("service");
+        format!("_INBOX_{user}.{client}")
+    }
+
+    pub(crate) fn servers(&self) -> Result<Vec<async_nats::ServerAddr>, std::io::Error> {
+        self.url.split(',').map(|url| url.trim().parse()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_in_the_url_is_not_shown() {
+        let config = Config {
+            url: "nats://me:secret@a:4222,nats://b:4222".to_owned(),
+            ..Config::default()
+        };
+        assert_eq!(config.shown_url(), "nats://a:4222,nats://b:4222");
+    }
+
+    #[test]
+    fn every_problem_is_named_at_once() {
+        let config = Config {
+            url: "nats://[".to_owned(),
+            user: Some("u".to_owned()),
+            ..Config::default()
+        };
+        assert_eq!(config.problems().len(), 2);
+    }
+}

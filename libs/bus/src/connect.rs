@@ -1,0 +1,213 @@
+//! One connection per process.
+
+use crate::config::Config;
+use crate::error::Error;
+use async_nats::jetstream;
+use orchion_contract::InstanceId;
+use orchion_contract::log::ServiceName;
+use orchion_service::{Stop, Tasks};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Who connects. The client name is shown in the server's connection events.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Name of the connection; for an agent `agent-{node}`.
+    pub client: String,
+    /// The service.
+    pub service: ServiceName,
+    /// This process.
+    pub instance: InstanceId,
+}
+
+impl Identity {
+    /// The identity of a service process.
+    ///
+    /// # Errors
+    /// When the service's name is no safe subject token.
+    pub fn of(tasks: &Tasks) -> anyhow::Result<Self> {
+        let service = ServiceName::new(tasks.service())?;
+        let instance = InstanceId::new(tasks.instance())?;
+        Ok(Self {
+            client: service.to_string(),
+            service,
+            instance,
+        })
+    }
+}
+
+/// A connection to NATS and everything that is done over it.
+#[derive(Clone)]
+pub struct Bus {
+    pub(crate) client: async_nats::Client,
+    pub(crate) js: jetstream::Context,
+    identity: Arc<Identity>,
+    since: Arc<Mutex<Option<Instant>>>,
+}
+
+impl std::fmt::Debug for Bus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Bus({})", self.identity.client)
+    }
+}
+
+impl Bus {
+    /// Connects, and waits until JetStream answers: start order does not
+    /// matter. Says once in a while that it still waits; ends early, with an
+    /// error, when `stop` is asked for.
+    ///
+    /// # Errors
+    /// When the address cannot be read, the credentials are refused, or the
+    /// process stops before NATS was there.
+    pub async fn connect(config: &Config, identity: Identity, stop: &Stop) -> Result<Self, Error> {
+        let since: Arc<Mutex<Option<Instant>>> = Arc::default();
+        let client = options(config, &identity, &since)
+            .connect(
+                config
+                    .servers()
+                    .map_err(|error| Error::nats("read nats.url", error))?,
+            )
+            .await
+            .map_err(|error| {
+                Error::nats(format!("connect to NATS at {}", config.shown_url()), error)
+            })?;
+        let js = jetstream::context::ContextBuilder::new()
+            .timeout(crate::REQUEST_TIMEOUT)
+            .ack_timeout(crate::REQUEST_TIMEOUT)
+            .max_ack_inflight(4096)
+            .backpressure_on_inflight(true)
+            .build(client.clone());
+        let bus = Self {
+            client,
+            js,
+            identity: Arc::new(identity),
+            since,
+        };
+        bus.wait_until_ready(config, stop).await?;
+        Ok(bus)
+    }
+
+    /// Who we are.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Whether there is a connection now.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == async_nats::connection::State::Connected
+    }
+
+    /// Since when the connection has been there without a break; `None` while
+    /// there is none. Who judges the absence of others asks this first.
+    #[must_use]
+    pub fn connected_since(&self) -> Option<Instant> {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends everything that was published and ends the connection.
+    pub async fn drain(&self) {
+        let flushed = tokio::time::timeout(crate::REQUEST_TIMEOUT, self.client.flush()).await;
+        if !matches!(flushed, Ok(Ok(()))) {
+            tracing::debug!("the connection to NATS ended before everything was flushed");
+        }
+        if self.client.drain().await.is_err() {
+            tracing::debug!("the connection to NATS was closed already");
+        }
+    }
+
+    /// Waits until everything published so far has reached the server.
+    ///
+    /// # Errors
+    /// When the connection is closed.
+    pub async fn flush(&self) -> Result<(), Error> {
+        self.client
+            .flush()
+            .await
+            .map_err(|error| Error::nats("flush the connection to NATS", error))
+    }
+
+    async fn wait_until_ready(&self, config: &Config, stop: &Stop) -> Result<(), Error> {
+        let started = Instant::now();
+        let mut announce = Duration::from_secs(2);
+        loop {
+            let asked = stop.unless_stopped(self.js.query_account()).await;
+            let error = match asked {
+                None => {
+                    return Err(Error::nats(
+                        "wait for NATS",
+                        "stopped before NATS was there",
+                    ));
+                }
+                Some(Ok(_)) => return Ok(()),
+                Some(Err(error)) => error,
+            };
+            if started.elapsed() >= announce {
+                announce *= 2;
+                let url = config.shown_url();
+                tracing::warn!(
+                    nats.url = url,
+                    reason = %error,
+                    "NATS with JetStream does not answer at {url}: still trying; is nats-server running there, \
+                     and are user and password right?"
+                );
+            }
+            // The client reconnects by itself; this only paces the question.
+            stop.unless_stopped(tokio::time::sleep(Duration::from_millis(50)))
+                .await;
+        }
+    }
+}
+
+fn options(
+    config: &Config,
+    identity: &Identity,
+    since: &Arc<Mutex<Option<Instant>>>,
+) -> async_nats::ConnectOptions {
+    let since = since.clone();
+    let mut options = async_nats::ConnectOptions::new()
+        .name(&identity.client)
+        .custom_inbox_prefix(config.inbox(&identity.client))
+        .retry_on_initial_connect()
+        .max_reconnects(None)
+        .reconnect_delay_callback(|attempt| {
+            let jitter = u64::from(std::process::id()) % 20;
+            Duration::from_millis((attempt as u64 * 20).min(80) + jitter)
+        })
+        .ping_interval(Duration::from_secs(5))
+        .connection_timeout(crate::REQUEST_TIMEOUT)
+        .request_timeout(Some(crate::REQUEST_TIMEOUT))
+        .subscription_capacity(65_536)
+        .event_callback(move |event| {
+            let since = since.clone();
+            async move { note(&event, &since) }
+        });
+    if let (Some(user), Some(password)) = (&config.user, &config.password) {
+        options = options.user_and_password(user.clone(), password.expose().to_owned());
+    }
+    options
+}
+
+fn note(event: &async_nats::Event, since: &Mutex<Option<Instant>>) {
+    use async_nats::Event;
+    let mut since = since.lock().unwrap_or_else(PoisonError::into_inner);
+    match event {
+        Event::Connected => {
+            *since = Some(Instant::now());
+            tracing::info!("connected to NATS");
+        }
+        Event::Disconnected => {
+            *since = None;
+            tracing::warn!("lost the connection to NATS: reconnecting");
+        }
+        Event::SlowConsumer(_) => {
+            tracing::warn!("messages came faster than they were read and some were dropped")
+        }
+        Event::ServerError(error) => tracing::error!(%error, "NATS refused an operation"),
+        Event::ClientError(error) => tracing::debug!(%error, "the NATS client reports an error"),
+        Event::LameDuckMode | Event::Draining | Event::Closed => {
+            tracing::debug!(%event, "the connection to NATS changes")
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Creates streams and buckets from the contract's tables, idempotently.
+
+use crate::connect::Bus;
+use crate::error::Error;
+use async_nats::jetstream::kv;
+use async_nats::jetstream::stream::{self, DiscardPolicy, StorageType};
+use orchion_contract::buckets::BucketSpec;
+use orchion_contract::streams::{Full, StreamSpec};
+
+impl Bus {
+    /// Creates or updates every stream and bucket of the contract.
+    ///
+    /// # Errors
+    /// When the server refuses, for want of permission or of disk space.
+    pub async fn ensure_all(&self) -> Result<(), Error> {
+        for spec in orchion_contract::streams::ALL {
+            self.ensure_stream(spec).await?;
+        }
+        for spec in orchion_contract::buckets::ALL {
+            self.ensure_bucket(spec).await?;
+        }
+        Ok(())
+    }
+
+    /// Creates or updates one stream.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn ensure_stream(&self, spec: &StreamSpec) -> Result<(), Error> {
+        let config = stream::Config {
+            name: spec.name.to_owned(),
+            description: Some(spec.why.to_owned()),
+            subjects: spec
+                .subjects
+                .iter()
+                .map(|subject| (*subject).to_owned())
+                .collect(),
+            max_age: spec.max_age,
+            max_bytes: spec.max_bytes,
+            discard: match spec.full {
+                Full::RefuseNew => DiscardPolicy::New,
+                Full::DropOldest => DiscardPolicy::Old,
+            },
+            duplicate_window: spec.duplicate_window,
+            storage: StorageType::File,
+            allow_direct: true,
+            compression: spec.compressed.then_some(stream::Compression::S2),
+            ..stream::Config::default()
+        };
+        let created = self.js.create_or_update_stream(config).await;
+        created.map_err(|error| Error::nats(format!("create stream {}", spec.name), error))?;
+        Ok(())
+    }
+
+    /// Creates or updates one bucket.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn ensure_bucket(&self, spec: &BucketSpec) -> Result<(), Error> {
+        let config = kv::Config {
+            bucket: spec.name.to_owned(),
+            description: spec.why.to_owned(),
+            history: 1,
+            max_bytes: spec.max_bytes,
+            storage: StorageType::File,
+            limit_markers: Some(spec.marker_ttl),
+            ..kv::Config::default()
+        };
+        let created = self.js.create_or_update_key_value(config).await;
+        created.map_err(|error| Error::nats(format!("create bucket {}", spec.name), error))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,38 @@
+//! NATS, for everybody: the only crate that knows its client.
+//!
+//! Everything here is generic over the contract and knows no noun: subjects,
+//! requests, buckets and streams come in as typed constants. Stored facts are
+//! acknowledged, and a refused publish is an error, never silence.
+#![warn(missing_docs)]
+
+mod bucket;
+mod config;
+mod connect;
+mod ensure;
+mod error;
+mod lease;
+mod log;
+mod probe;
+mod publish;
+mod read;
+mod rpc;
+mod subscribe;
+mod system;
+
+pub use bucket::{Change, Kv, Versioned};
+pub use config::Config;
+pub use connect::{Bus, Identity};
+pub use error::{AppendError, Error};
+pub use lease::LeaseHandle;
+pub use log::publish_logs;
+pub use probe::healthcheck;
+pub use read::{From, Reading, Stored};
+pub use rpc::{Endpoint, Question, Service};
+pub use subscribe::{Message, Subscription};
+pub use system::{ConnectionChange, Connections, System};
+
+/// Log targets that must not be shipped over the bus: shipping them would log again.
+pub const QUIET_TARGETS: &[&str] = &["async_nats", "orchion_bus::log"];
+
+/// How long a request or a publish waits for its answer.
+pub const REQUEST_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);

@@ -1,0 +1,146 @@
+//! Publishing: plain, and stored with an acknowledgement.
+
+use crate::connect::Bus;
+use crate::error::{AppendError, Error};
+use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::message::PublishMessage;
+use bytes::Bytes;
+use orchion_contract::subject::{Address, Subject};
+use serde::Serialize;
+use std::time::Duration;
+
+pub(crate) fn encode<T: Serialize>(subject: &str, payload: &T) -> Result<Bytes, Error> {
+    serde_json::to_vec(payload)
+        .map(Bytes::from)
+        .map_err(|error| Error::payload(subject, error))
+}
+
+impl Bus {
+    /// Publishes without waiting: nobody may listen, and a loss is harmless.
+    ///
+    /// # Errors
+    /// When the payload cannot be encoded or the connection is closed.
+    pub async fn publish<A: Address, P: Serialize>(
+        &self,
+        subject: &Subject<A, P>,
+        address: &A,
+        payload: &P,
+    ) -> Result<(), Error> {
+        let to = subject.to(address);
+        let payload = encode(&to, payload)?;
+        self.publish_bytes(to, payload).await
+    }
+
+    pub(crate) async fn publish_bytes(&self, subject: String, payload: Bytes) -> Result<(), Error> {
+        let published = self.client.publish(subject.clone(), payload).await;
+        published.map_err(|error| Error::nats(format!("publish to {subject}"), error))
+    }
+
+    /// Publishes a fact that must be stored, once: a second publish with the
+    /// same `id` within the stream's window is dropped by the server.
+    ///
+    /// # Errors
+    /// When it was not acknowledged; publishing again with the same id is safe.
+    pub async fn store<A: Address, P: Serialize>(
+        &self,
+        subject: &Subject<A, P>,
+        address: &A,
+        id: &str,
+        payload: &P,
+    ) -> Result<u64, Error> {
+        let to = subject.to(address);
+        let message = PublishMessage::build()
+            .payload(encode(&to, payload)?)
+            .message_id(id);
+        let sent = self.js.send_publish(to.clone(), message).await;
+        let ack = sent
+            .map_err(|error| Error::nats(format!("publish to {to}"), error))?
+            .await;
+        Ok(ack
+            .map_err(|error| Error::nats(format!("store in {to}"), error))?
+            .sequence)
+    }
+
+    /// Appends to the chain on `subject`: stored only if the subject's last
+    /// sequence is `after` (0: the subject is empty). Returns the new sequence.
+    ///
+    /// # Errors
+    /// [`AppendError`] tells whether somebody else was there, the stream is
+    /// full, or nobody knows.
+    pub async fn append(
+        &self,
+        subject: &str,
+        payload: Bytes,
+        after: u64,
+    ) -> Result<u64, AppendError> {
+        self.append_for(subject, payload, after, None).await
+    }
+
+    pub(crate) async fn append_for(
+        &self,
+        subject: &str,
+        payload: Bytes,
+        after: u64,
+        ttl: Option<Duration>,
+    ) -> Result<u64, AppendError> {
+        let mut message = PublishMessage::build()
+            .payload(payload)
+            .expected_last_subject_sequence(after);
+        if let Some(ttl) = ttl {
+            message = message.ttl(ttl);
+        }
+        self.send(subject, message).await
+    }
+
+    pub(crate) async fn append_marker(
+        &self,
+        subject: &str,
+        after: u64,
+    ) -> Result<u64, AppendError> {
+        let message = PublishMessage::build()
+            .expected_last_subject_sequence(after)
+            .header("KV-Operation", "DEL");
+        self.send(subject, message).await
+    }
+
+    async fn send(&self, subject: &str, message: PublishMessage) -> Result<u64, AppendError> {
+        let sent = self.js.send_publish(subject.to_owned(), message).await;
+        let ack = match sent {
+            Ok(ack) => ack.await,
+            Err(error) => Err(error),
+        };
+        ack.map(|ack| ack.sequence)
+            .map_err(|error| append_error(subject, &error))
+    }
+}
+
+fn append_error(
+    subject: &str,
+    error: &async_nats::jetstream::context::PublishError,
+) -> AppendError {
+    let (subject, reason) = (subject.to_owned(), format!("{error}{}", source_of(error)));
+    match error.kind() {
+        PublishErrorKind::WrongLastSequence => AppendError::WrongSequence { subject },
+        PublishErrorKind::MaxPayloadExceeded => AppendError::Full { subject, reason },
+        PublishErrorKind::Other if is_refusal(error) => AppendError::Full { subject, reason },
+        PublishErrorKind::Other
+        | PublishErrorKind::StreamNotFound
+        | PublishErrorKind::WrongLastMessageId
+        | PublishErrorKind::TimedOut
+        | PublishErrorKind::BrokenPipe
+        | PublishErrorKind::MaxAckPending => AppendError::Unsure { subject, reason },
+    }
+}
+
+/// An answer of JetStream itself, not of the transport.
+fn is_refusal(error: &async_nats::jetstream::context::PublishError) -> bool {
+    let source = std::error::Error::source(error);
+    source.is_some_and(|source| source.is::<async_nats::jetstream::Error>())
+}
+
+fn source_of(error: &dyn std::error::Error) -> String {
+    error
+        .source()
+        .map(|source| format!(": {source}"))
+        .unwrap_or_default()
+}

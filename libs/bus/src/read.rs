@@ -1,0 +1,148 @@
+//! Reading what is stored, in order, and going on live.
+
+use crate::connect::Bus;
+use crate::error::Error;
+use async_nats::jetstream::consumer::{DeliverPolicy, push};
+use async_nats::jetstream::stream::{DirectGetErrorKind, Stream};
+use bytes::Bytes;
+use futures_util::StreamExt;
+
+/// Where to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// The oldest message.
+    Beginning,
+    /// The last message of each subject.
+    LastPerSubject,
+    /// Messages stored from now on.
+    Now,
+}
+
+/// A stored message.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// Its subject.
+    pub subject: String,
+    /// Its place in the stream.
+    pub sequence: u64,
+    /// What it says.
+    pub payload: Bytes,
+    /// Whether it is the marker of a deleted or expired key.
+    pub is_marker: bool,
+    /// Messages that stand behind it now.
+    pub pending: u64,
+}
+
+/// An endless reading of a stream: ordered, without loss, resumed by itself
+/// after every interruption. A message may be seen again after one.
+pub struct Reading {
+    messages: push::Ordered,
+    /// Messages that stood in the stream when the reading began.
+    pub initially: u64,
+}
+
+impl Reading {
+    /// The next message. Waits for ever; interruptions are healed inside.
+    ///
+    /// # Errors
+    /// When the reading cannot be taken up again and must be opened anew.
+    pub async fn next(&mut self) -> Result<Stored, Error> {
+        match self.messages.next().await {
+            Some(Ok(message)) => stored(&message),
+            Some(Err(error)) => Err(Error::nats("read stream", error)),
+            None => Err(Error::nats("read stream", "the reading ended")),
+        }
+    }
+}
+
+fn stored(message: &async_nats::jetstream::Message) -> Result<Stored, Error> {
+    let info = message
+        .info()
+        .map_err(|error| Error::nats("read delivery facts", error))?;
+    let headers = message.headers.as_ref();
+    let is_marker = headers.is_some_and(|headers| {
+        headers.get("KV-Operation").is_some() || headers.get("Nats-Marker-Reason").is_some()
+    });
+    Ok(Stored {
+        subject: message.subject.to_string(),
+        sequence: info.stream_sequence,
+        payload: message.payload.clone(),
+        is_marker,
+        pending: info.pending,
+    })
+}
+
+impl Bus {
+    /// Reads every message of `stream` whose subject matches `filter`.
+    ///
+    /// # Errors
+    /// When the stream is not there or the consumer is refused.
+    pub async fn read(&self, stream: &str, filter: &str, from: From) -> Result<Reading, Error> {
+        let config = push::OrderedConfig {
+            deliver_subject: self.client.new_inbox(),
+            filter_subject: filter.to_owned(),
+            deliver_policy: match from {
+                From::Beginning => DeliverPolicy::All,
+                From::LastPerSubject => DeliverPolicy::LastPerSubject,
+                From::Now => DeliverPolicy::New,
+            },
+            ..push::OrderedConfig::default()
+        };
+        let what = || format!("read {filter} of stream {stream}");
+        let consumer = self.js.create_consumer_on_stream(config, stream).await;
+        let consumer = consumer.map_err(|error| Error::nats(what(), error))?;
+        let initially = consumer.cached_info().num_pending;
+        let messages = consumer
+            .messages()
+            .await
+            .map_err(|error| Error::nats(what(), error))?;
+        Ok(Reading {
+            messages,
+            initially,
+        })
+    }
+
+    /// The last message of one subject; `None` when it has none.
+    ///
+    /// # Errors
+    /// When no answer came.
+    pub async fn last(&self, stream: &str, subject: &str) -> Result<Option<Stored>, Error> {
+        let handle = self.handle(stream).await?;
+        match handle.direct_get_last_for_subject(subject).await {
+            Ok(message) => Ok(Some(Stored {
+                subject: message.subject.to_string(),
+                sequence: message.sequence,
+                is_marker: message.headers.get("KV-Operation").is_some()
+                    || message.headers.get("Nats-Marker-Reason").is_some(),
+                payload: message.payload,
+                pending: 0,
+            })),
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::nats(
+                format!("read last message of {subject}"),
+                error,
+            )),
+        }
+    }
+
+    /// When the stream was created and its last sequence: a store that was
+    /// rolled back or made anew shows here.
+    ///
+    /// # Errors
+    /// When no answer came.
+    pub async fn state_of(&self, stream: &str) -> Result<(i128, u64), Error> {
+        let found = self.js.get_stream(stream).await;
+        let found =
+            found.map_err(|error| Error::nats(format!("ask for stream {stream}"), error))?;
+        let info = found.cached_info();
+        Ok((
+            info.created.unix_timestamp_nanos(),
+            info.state.last_sequence,
+        ))
+    }
+
+    async fn handle(&self, stream: &str) -> Result<Stream<()>, Error> {
+        let handle = self.js.get_stream_no_info(stream).await;
+        handle.map_err(|error| Error::nats(format!("open stream {stream}"), error))
+    }
+}

@@ -1,0 +1,64 @@
+//! Every subject that is published, from general to specific.
+
+use crate::id::{InstanceId, JobId, NodeId, ReaderId};
+use crate::job::{JobEvent, JobSummary};
+use crate::log::{Level, LogRecord, ServiceName};
+use crate::node::{Heartbeat, Hello, NodeEvent, RegisterAgain, Registration};
+use crate::subject::Subject;
+use crate::transcript::Entry;
+
+/// A node is alive; published by its agent every heartbeat interval, not stored.
+pub const HEARTBEAT: Subject<NodeId, Heartbeat> = Subject::new("orchion.evt.node.heartbeat.{node}");
+/// A node's capabilities or replicas changed.
+pub const CAPABILITY: Subject<NodeId, Registration> =
+    Subject::new("orchion.evt.node.capability.{node}");
+/// A node registered, or registered again as another process.
+pub const NODE_REGISTERED: Subject<NodeId, NodeEvent> =
+    Subject::new("orchion.evt.node.registered.{node}");
+/// A node is there again.
+pub const NODE_ONLINE: Subject<NodeId, NodeEvent> = Subject::new("orchion.evt.node.online.{node}");
+/// A node's connection ended.
+pub const NODE_SUSPECT: Subject<NodeId, NodeEvent> =
+    Subject::new("orchion.evt.node.suspect.{node}");
+/// A node is gone.
+pub const NODE_LOST: Subject<NodeId, NodeEvent> = Subject::new("orchion.evt.node.lost.{node}");
+/// A node left on purpose.
+pub const NODE_UNREGISTERED: Subject<NodeId, NodeEvent> =
+    Subject::new("orchion.evt.node.unregistered.{node}");
+/// A registry became active: every agent registers anew.
+pub const REGISTRY_HELLO: Subject<(), Hello> = Subject::new("orchion.evt.registry.hello");
+/// The registry does not know a node that beats: register again.
+pub const REGISTER_AGAIN: Subject<NodeId, RegisterAgain> =
+    Subject::new("orchion.cmd.node.register.{node}");
+/// The chain of a job: frames, marks, final.
+pub const TRANSCRIPT: Subject<(ReaderId, JobId), Entry> =
+    Subject::new("orchion.transcript.{reader}.{job}");
+/// A job changed its state.
+pub const JOB_STATE: Subject<JobId, JobEvent> = Subject::new("orchion.evt.job.state.{job}");
+/// A job ended; for history. The message id is the job id.
+pub const JOB_ENDED: Subject<(), JobSummary> = Subject::new("orchion.evt.job.ended");
+/// One log record; the level last, so that a wildcard can choose.
+pub const LOG: Subject<(ServiceName, InstanceId, Level), LogRecord> =
+    Subject::new("orchion.log.{service}.{instance}.{level}");
+
+/// All log records: what people subscribe to.
+pub const ALL_LOGS: &str = "orchion.log.>";
+/// All events: what people subscribe to.
+pub const ALL_EVENTS: &str = "orchion.evt.>";
+
+/// Every pattern of this file, for documents and permissions.
+pub const ALL: &[&str] = &[
+    HEARTBEAT.pattern(),
+    CAPABILITY.pattern(),
+    NODE_REGISTERED.pattern(),
+    NODE_ONLINE.pattern(),
+    NODE_SUSPECT.pattern(),
+    NODE_LOST.pattern(),
+    NODE_UNREGISTERED.pattern(),
+    REGISTRY_HELLO.pattern(),
+    REGISTER_AGAIN.pattern(),
+    TRANSCRIPT.pattern(),
+    JOB_STATE.pattern(),
+    JOB_ENDED.pattern(),
+    LOG.pattern(),
+];

@@ -1,0 +1,451 @@
+//! Writes one attempt's part of the chain.
+//!
+//! At most one entry is in flight. Pieces that arrive meanwhile join the next
+//! frame, so nothing waits and load batches by itself. When an answer is
+//! missing or says "wrong sequence", the last entry of the chain is read:
+//! it is ours, and we go on behind it; or it is not, and we stop.
+
+use orchion_contract::transcript::{Entry, Final, Frame, MAX_ENTRY_BYTES, Piece};
+
+/// What the shell owes the writer.
+#[derive(Debug, Clone)]
+pub enum Effect {
+    /// Publish this entry, expecting `after` as last sequence of the subject.
+    /// Answer with [`Writer::acked`] or [`Writer::unsure`].
+    Publish {
+        /// Sequence of the entry before; 0 for the first.
+        after: u64,
+        /// What to publish.
+        entry: Entry,
+    },
+    /// Read the last entry of the subject; answer with [`Writer::last_is`].
+    ReadLast,
+}
+
+/// Why the writer will never publish again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Its final is stored.
+    Finished,
+    /// Somebody else owns the chain, or has ended it.
+    Superseded,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing is under way.
+    Idle,
+    /// An entry is under way.
+    InFlight,
+    /// Nobody knows whether the entry was stored: the last one must be read.
+    Unsure,
+    /// The last one is being read.
+    Reading,
+    Stopped(Stop),
+}
+
+/// Writes the entries of one attempt.
+#[derive(Debug, Clone)]
+pub struct Writer {
+    attempt: u32,
+    /// Index that the next frame gets.
+    next: u64,
+    /// Sequence of the last entry known to be stored.
+    sequence: u64,
+    state: State,
+    in_flight: Option<Entry>,
+    waiting: Vec<Piece>,
+    end: Option<Box<Final>>,
+    stored: bool,
+}
+
+impl Writer {
+    /// A writer of `attempt` that goes on behind the entry with `sequence`,
+    /// with `next_index` as index of its first piece.
+    #[must_use]
+    pub fn new(attempt: u32, next_index: u64, sequence: u64) -> Self {
+        Self {
+            attempt,
+            next: next_index,
+            sequence,
+            state: State::Idle,
+            in_flight: None,
+            waiting: Vec::new(),
+            end: None,
+            stored: false,
+        }
+    }
+
+    /// The engine said something.
+    pub fn push(&mut self, piece: Piece) {
+        if self.end.is_none() {
+            self.waiting.push(piece);
+        }
+    }
+
+    /// The attempt ends; nothing can be pushed any more.
+    pub fn finish(&mut self, end: Final) {
+        if self.end.is_none() {
+            self.end = Some(Box::new(end));
+        }
+    }
+
+    /// Gives up what has not been sent: an attempt that failed writes no final.
+    pub fn abandon(&mut self) {
+        self.waiting.clear();
+    }
+
+    /// What the shell must do now, if anything.
+    pub fn next_effect(&mut self) -> Option<Effect> {
+        match self.state {
+            State::Idle => self.next_entry().map(|entry| {
+                self.in_flight = Some(entry.clone());
+                self.state = State::InFlight;
+                Effect::Publish {
+                    after: self.sequence,
+                    entry,
+                }
+            }),
+            State::Unsure => {
+                self.state = State::Reading;
+                Some(Effect::ReadLast)
+            }
+            State::InFlight | State::Reading | State::Stopped(_) => None,
+        }
+    }
+
+    /// The entry in flight is stored.
+    pub fn acked(&mut self, sequence: u64) {
+        if self.state != State::InFlight {
+            return;
+        }
+        self.sequence = sequence;
+        self.entry_is_stored();
+    }
+
+    /// Nobody knows whether the entry in flight is stored: it was refused for
+    /// its sequence, no answer came, or the connection was lost.
+    pub fn unsure(&mut self) {
+        match self.state {
+            State::InFlight | State::Reading => self.state = State::Unsure,
+            State::Idle | State::Unsure | State::Stopped(_) => {}
+        }
+    }
+
+    /// The last entry of the chain, as read after [`Effect::ReadLast`]; `None`
+    /// when the subject is empty.
+    pub fn last_is(&mut self, last: Option<(u64, &Entry)>) {
+        if self.state != State::Reading {
+            return;
+        }
+        match last {
+            Some((sequence, entry)) if self.is_ours(entry) => {
+                self.sequence = sequence;
+                self.keep_what_is_missing_in(entry);
+                self.entry_is_stored();
+            }
+            Some((sequence, _)) if sequence == self.sequence => self.send_again(),
+            None if self.sequence == 0 => self.send_again(),
+            Some(_) | None => self.state = State::Stopped(Stop::Superseded),
+        }
+    }
+
+    /// Why nothing will be published any more.
+    #[must_use]
+    pub fn stopped(&self) -> Option<Stop> {
+        match self.state {
+            State::Stopped(why) => Some(why),
+            State::Idle | State::InFlight | State::Unsure | State::Reading => None,
+        }
+    }
+
+    /// Whether everything pushed is stored.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.state == State::Idle && self.waiting.is_empty()
+    }
+
+    /// Whether this attempt stored any piece.
+    #[must_use]
+    pub fn has_stored(&self) -> bool {
+        self.stored
+    }
+
+    /// Sequence of the last entry known to be stored.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Index that the next frame gets.
+    #[must_use]
+    pub fn next_index(&self) -> u64 {
+        self.next
+    }
+
+    fn next_entry(&mut self) -> Option<Entry> {
+        if self.waiting.is_empty() {
+            return self.end.clone().map(Entry::Final);
+        }
+        let pieces = self.take_pieces();
+        Some(Entry::Frame(Frame {
+            attempt: self.attempt,
+            index: self.next,
+            pieces,
+        }))
+    }
+
+    /// As many waiting pieces as fit into half an entry, and at least one.
+    fn take_pieces(&mut self) -> Vec<Piece> {
+        let mut bytes = 0;
+        let fits = |piece: &Piece| {
+            bytes += size_of_piece(piece);
+            bytes <= MAX_ENTRY_BYTES / 2
+        };
+        let count = self
+            .waiting
+            .iter()
+            .map_while(|piece| fits(piece).then_some(()))
+            .count();
+        let rest = self.waiting.split_off(count.max(1).min(self.waiting.len()));
+        std::mem::replace(&mut self.waiting, rest)
+    }
+
+    /// Whether the entry is the one in flight, or a shorter one that was sent
+    /// earlier from the same place and had been given up for lost.
+    fn is_ours(&self, entry: &Entry) -> bool {
+        match (&self.in_flight, entry) {
+            (Some(Entry::Frame(ours)), Entry::Frame(theirs)) => {
+                ours.attempt == theirs.attempt && ours.index == theirs.index
+            }
+            (Some(Entry::Final(ours)), Entry::Final(theirs)) => ours == theirs,
+            (
+                Some(_) | None,
+                Entry::Frame(_) | Entry::Mark(_) | Entry::Restart(_) | Entry::Final(_),
+            ) => false,
+        }
+    }
+
+    /// Pieces in flight that the stored frame does not hold wait again.
+    fn keep_what_is_missing_in(&mut self, stored: &Entry) {
+        if let (Some(Entry::Frame(ours)), Entry::Frame(theirs)) = (&mut self.in_flight, stored) {
+            let mut missing = ours
+                .pieces
+                .split_off(theirs.pieces.len().min(ours.pieces.len()));
+            missing.append(&mut self.waiting);
+            self.waiting = missing;
+        }
+    }
+
+    fn entry_is_stored(&mut self) {
+        self.state = State::Idle;
+        match self.in_flight.take() {
+            Some(Entry::Frame(frame)) => {
+                self.stored = true;
+                self.next += frame.pieces.len() as u64;
+            }
+            Some(Entry::Final(_)) => self.state = State::Stopped(Stop::Finished),
+            Some(Entry::Mark(_) | Entry::Restart(_)) | None => {}
+        }
+    }
+
+    fn send_again(&mut self) {
+        self.state = State::Idle;
+        match self.in_flight.take() {
+            Some(Entry::Frame(mut frame)) => {
+                frame.pieces.append(&mut self.waiting);
+                self.waiting = frame.pieces;
+            }
+            Some(Entry::Final(_) | Entry::Mark(_) | Entry::Restart(_)) | None => {}
+        }
+    }
+}
+
+fn size_of_piece(piece: &Piece) -> usize {
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let raw = |raw: &Option<Box<serde_json::value::RawValue>>| {
+        raw.as_ref().map_or(0, |raw| raw.get().len())
+    };
+    let ids = piece.ids.as_ref().map_or(0, |ids| ids.len() * 8);
+    64 + text(&piece.text)
+        + text(&piece.reasoning)
+        + raw(&piece.tool_calls)
+        + raw(&piece.data)
+        + raw(&piece.logprobs)
+        + ids
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use orchion_contract::job::Outcome;
+    use orchion_contract::transcript::Mark;
+    use orchion_contract::{InstanceId, NodeId};
+
+    fn piece(text: &str) -> Piece {
+        Piece {
+            text: Some(text.to_owned()),
+            tokens: 1,
+            ..Piece::default()
+        }
+    }
+
+    fn end() -> Final {
+        Final {
+            attempt: 1,
+            outcome: Outcome::Completed,
+            finish_reason: Some("stop".to_owned()),
+            usage: Default::default(),
+            error: None,
+            engine: None,
+            node: None,
+            continued: None,
+            times: Default::default(),
+        }
+    }
+
+    fn published(writer: &mut Writer) -> (u64, Entry) {
+        match writer.next_effect() {
+            Some(Effect::Publish { after, entry }) => (after, entry),
+            other => panic!("expected a publish, got {other:?}"),
+        }
+    }
+
+    fn texts(entry: &Entry) -> Vec<String> {
+        match entry {
+            Entry::Frame(frame) => frame
+                .pieces
+                .iter()
+                .filter_map(|piece| piece.text.clone())
+                .collect(),
+            other => panic!("expected a frame, got {other:?}"),
+        }
+    }
+
+    fn must_read(writer: &mut Writer) {
+        assert!(matches!(writer.next_effect(), Some(Effect::ReadLast)));
+    }
+
+    #[test]
+    fn one_entry_is_in_flight_and_the_rest_joins_the_next() {
+        let mut writer = Writer::new(1, 0, 0);
+        writer.push(piece("a"));
+        assert_eq!(texts(&published(&mut writer).1), ["a"]);
+        writer.push(piece("b"));
+        writer.push(piece("c"));
+        assert!(writer.next_effect().is_none());
+        writer.acked(7);
+        let (after, entry) = published(&mut writer);
+        assert_eq!(
+            (after, texts(&entry)),
+            (7, vec!["b".to_owned(), "c".to_owned()])
+        );
+    }
+
+    #[test]
+    fn the_final_goes_last_and_finishes() {
+        let mut writer = Writer::new(1, 0, 0);
+        writer.push(piece("a"));
+        writer.finish(end());
+        published(&mut writer);
+        writer.acked(1);
+        assert!(matches!(published(&mut writer).1, Entry::Final(_)));
+        writer.acked(2);
+        assert_eq!(writer.stopped(), Some(Stop::Finished));
+    }
+
+    #[test]
+    fn a_stored_entry_whose_answer_was_lost_is_not_sent_twice() {
+        let mut writer = Writer::new(1, 0, 0);
+        writer.push(piece("a"));
+        let (_, entry) = published(&mut writer);
+        writer.unsure();
+        must_read(&mut writer);
+        writer.last_is(Some((9, &entry)));
+        writer.push(piece("b"));
+        let (after, entry) = published(&mut writer);
+        assert_eq!((after, texts(&entry)), (9, vec!["b".to_owned()]));
+    }
+
+    #[test]
+    fn an_entry_that_was_not_stored_is_sent_again_with_what_came_since() {
+        let mut writer = Writer::new(1, 0, 0);
+        writer.push(piece("a"));
+        published(&mut writer);
+        writer.push(piece("b"));
+        writer.unsure();
+        must_read(&mut writer);
+        writer.last_is(None);
+        let (after, entry) = published(&mut writer);
+        assert_eq!(
+            (after, texts(&entry)),
+            (0, vec!["a".to_owned(), "b".to_owned()])
+        );
+    }
+
+    #[test]
+    fn an_entry_given_up_for_lost_may_still_win() {
+        let mut writer = Writer::new(1, 0, 0);
+        writer.push(piece("a"));
+        let (_, first) = published(&mut writer);
+        writer.push(piece("b"));
+        writer.unsure();
+        must_read(&mut writer);
+        writer.last_is(None);
+        published(&mut writer);
+        writer.unsure();
+        must_read(&mut writer);
+        writer.last_is(Some((3, &first)));
+        let (after, entry) = published(&mut writer);
+        assert_eq!((after, texts(&entry)), (3, vec!["b".to_owned()]));
+    }
+
+    #[test]
+    fn a_mark_of_another_attempt_stops_the_writer() {
+        let mut writer = Writer::new(1, 0, 0);
+        writer.push(piece("a"));
+        published(&mut writer);
+        writer.unsure();
+        must_read(&mut writer);
+        let (node, instance) = (NodeId::new("n").unwrap(), InstanceId::new("i").unwrap());
+        writer.last_is(Some((
+            5,
+            &Entry::Mark(Mark {
+                attempt: 2,
+                node,
+                instance,
+            }),
+        )));
+        assert_eq!(writer.stopped(), Some(Stop::Superseded));
+        assert!(writer.next_effect().is_none());
+    }
+
+    #[test]
+    fn a_final_of_somebody_else_stops_the_writer() {
+        let mut writer = Writer::new(1, 0, 0);
+        writer.finish(end());
+        published(&mut writer);
+        writer.unsure();
+        must_read(&mut writer);
+        let theirs = Final {
+            outcome: Outcome::Canceled,
+            ..end()
+        };
+        writer.last_is(Some((5, &Entry::Final(Box::new(theirs)))));
+        assert_eq!(writer.stopped(), Some(Stop::Superseded));
+    }
+
+    #[test]
+    fn frames_stay_below_the_limit() {
+        let mut writer = Writer::new(1, 0, 0);
+        for _ in 0..10 {
+            writer.push(piece(&"x".repeat(60 * 1024)));
+        }
+        for sequence in 1..=5 {
+            let (_, entry) = published(&mut writer);
+            assert!(serde_json::to_vec(&entry).unwrap().len() <= MAX_ENTRY_BYTES);
+            writer.acked(sequence);
+        }
+        assert!(writer.is_idle());
+    }
+}
