@@ -4,6 +4,7 @@
 //! flight is finished; parts that it leaned on are told to stop; the last steps
 //! run in reverse order. One deadline covers the whole.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
@@ -11,6 +12,10 @@ use tokio::time::{Instant, timeout_at};
 use crate::shutdown::Stop;
 use crate::tasks::{Phase, Tasks};
 use crate::telemetry::Source;
+
+/// The condition of its health that a service holds between its start and the
+/// wish to stop.
+const RUNNING: &str = "running";
 
 /// Why a service did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -80,11 +85,12 @@ impl Supervisor {
         Self::with_source(Source::new(service), grace)
     }
 
-    pub(crate) fn with_source(source: std::sync::Arc<Source>, grace: Duration) -> Self {
-        Self {
-            tasks: Tasks::new(source),
-            grace,
-        }
+    /// A supervisor for a service whose source exists already, as that of the
+    /// process does when [`crate::telemetry::start`] was given it.
+    pub fn with_source(source: Arc<Source>, grace: Duration) -> Self {
+        let tasks = Tasks::new(source);
+        tasks.health().condition(RUNNING);
+        Self { tasks, grace }
     }
 
     /// The stop of this service, for the one who runs it.
@@ -116,11 +122,14 @@ impl Supervisor {
     {
         let service = self.tasks.service();
         let stop = self.tasks.stop();
+        let running = self.tasks.health().condition(RUNNING);
         let started = stop.unless_stopped(start(&self.tasks)).await;
         let failure = match started {
             Some(Ok(())) => {
                 tracing::info!("{service} is running");
+                running.set(true);
                 stop.stopped().await;
+                running.set(false);
                 None
             }
             Some(Err(cause)) => {

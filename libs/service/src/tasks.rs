@@ -11,80 +11,27 @@
 //! | [`Tasks::spawn_support`] | the process stops, exit 1 | when all the above have ended |
 //! | [`Tasks::after_all`] | | runs last, in reverse order |
 
-use std::any::Any;
-use std::collections::BTreeMap;
+mod shared;
+
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
-use tokio::sync::Notify;
-use tokio::task::AbortHandle;
 
 use crate::health::Health;
 use crate::shutdown::Stop;
-use crate::supervisor::Failure;
 use crate::telemetry::{Feed, Source, panic_message};
+use shared::{Ended, Policy, Shared};
+
+pub(crate) use shared::Phase;
 
 /// A handle to the supervisor of one service; clones share it.
 #[derive(Clone)]
 pub struct Tasks(Arc<Shared>);
 
-pub(crate) struct Shared {
-    pub(crate) source: Arc<Source>,
-    pub(crate) stop: Stop,
-    pub(crate) stop_support: Stop,
-    pub(crate) changed: Notify,
-    health: Health,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    next_id: u64,
-    running: BTreeMap<u64, Running>,
-    last_steps: Vec<LastStep>,
-    failure: Option<Failure>,
-    closed: bool,
-}
-
-struct Running {
-    name: &'static str,
-    phase: Phase,
-    abort: Option<AbortHandle>,
-}
-
-/// A step of the shutdown that runs when every task has ended.
-pub(crate) struct LastStep {
-    pub(crate) name: &'static str,
-    pub(crate) run: BoxFuture<'static, anyhow::Result<()>>,
-}
-
-/// When a task is told to stop, or waited for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
-    Intake,
-    Work,
-    Support,
-}
-
-/// What the end of a task means.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Policy {
-    Required,
-    Optional,
-}
-
 impl Tasks {
     pub(crate) fn new(source: Arc<Source>) -> Self {
-        Self(Arc::new(Shared {
-            source,
-            stop: Stop::new(),
-            stop_support: Stop::new(),
-            changed: Notify::new(),
-            health: Health::new(),
-            state: Mutex::default(),
-        }))
+        Self(Arc::new(Shared::new(source)))
     }
 
     /// Runs a part that takes in work: a server, a consumer, a loop. It is told
@@ -179,10 +126,7 @@ impl Tasks {
     where
         T: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
-        self.0.lock().last_steps.push(LastStep {
-            name,
-            run: Box::pin(step),
-        });
+        self.0.add_last_step(name, Box::pin(step));
     }
 
     /// The stop of this service: to watch it, or to ask for an orderly end.
@@ -192,7 +136,7 @@ impl Tasks {
 
     /// The readiness of this service.
     pub fn health(&self) -> &Health {
-        &self.0.health
+        self.0.health()
     }
 
     /// The name of this service.
@@ -220,7 +164,7 @@ impl Tasks {
 
     /// What runs now: names in order, each with how often.
     pub fn running(&self) -> Vec<(&'static str, usize)> {
-        self.0.running(|_| true)
+        self.0.running()
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -242,152 +186,24 @@ impl Tasks {
     where
         T: Future<Output = ()> + Send + 'static,
     {
-        let mut state = self.0.lock();
-        if state.closed {
+        let Some(id) = self.0.enlist(name, phase) else {
             tracing::warn!(
                 task.name = name,
                 "task {name} was not started: the service has stopped"
             );
             return;
-        }
-        let id = state.next_id;
-        state.next_id += 1;
-        let ended = Ended {
-            shared: self.0.clone(),
-            id,
         };
+        let ended = Ended::new(self.0.clone(), id);
         let task = self.0.source.scope(async move {
             let _ended = ended;
             task.await;
         });
-        // The lock is held until the entry stands, so that a task cannot end before.
+        // Not under the lock: a runtime that shuts down drops the task right here.
         #[expect(
             clippy::disallowed_methods,
             reason = "this is the supervisor that every other task goes through"
         )]
-        let abort = tokio::spawn(task).abort_handle();
-        state.running.insert(
-            id,
-            Running {
-                name,
-                phase,
-                abort: Some(abort),
-            },
-        );
-    }
-}
-
-/// Takes a task off the list however it ends.
-struct Ended {
-    shared: Arc<Shared>,
-    id: u64,
-}
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        self.shared.lock().running.remove(&self.id);
-        if self.shared.stop.is_stopping() {
-            self.shared.changed.notify_waiters();
-        }
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn ended(
-        &self,
-        name: &'static str,
-        policy: Policy,
-        outcome: Result<anyhow::Result<()>, Box<dyn Any + Send>>,
-    ) {
-        let stopping = self.stop.is_stopping();
-        let failure = match outcome {
-            Ok(Ok(())) if stopping => return,
-            Ok(Ok(())) if policy == Policy::Optional => {
-                tracing::debug!(task.name = name, "task {name} has ended");
-                return;
-            }
-            Ok(Ok(())) => Failure::Returned { name },
-            Ok(Err(cause)) => Failure::Failed { name, cause },
-            Err(panic) => Failure::Panicked {
-                name,
-                message: panic_message(&*panic),
-            },
-        };
-        match policy {
-            // What breaks because the rest is already gone is no reason to restart.
-            Policy::Required if stopping && !failure.is_panic() => {
-                tracing::warn!(
-                    task.name = name,
-                    "{:#} while stopping",
-                    anyhow::Error::new(failure)
-                );
-            }
-            Policy::Required => self.fail(failure),
-            Policy::Optional => {
-                tracing::warn!(
-                    task.name = name,
-                    "{:#}; going on without it",
-                    anyhow::Error::new(failure)
-                );
-            }
-        }
-    }
-
-    /// Keeps the first failure and stops the service.
-    fn fail(&self, failure: Failure) {
-        tracing::error!("{}; stopping", failure.report());
-        self.lock().failure.get_or_insert(failure);
-        self.stop.request();
-    }
-
-    pub(crate) fn take_failure(&self) -> Option<Failure> {
-        self.lock().failure.take()
-    }
-
-    /// The step to run next; none is added or started once there is none left.
-    pub(crate) fn next_last_step(&self) -> Option<LastStep> {
-        self.lock().last_steps.pop()
-    }
-
-    /// Waits until nothing of these phases runs.
-    pub(crate) async fn idle(&self, phases: &[Phase]) {
-        loop {
-            let mut changed = std::pin::pin!(self.changed.notified());
-            changed.as_mut().enable();
-            if !self
-                .lock()
-                .running
-                .values()
-                .any(|task| phases.contains(&task.phase))
-            {
-                return;
-            }
-            changed.await;
-        }
-    }
-
-    /// Ends what still runs and starts nothing more; says what it was.
-    pub(crate) fn close(&self) -> Vec<(&'static str, usize)> {
-        let names = self.running(|_| true);
-        let mut state = self.lock();
-        state.closed = true;
-        for task in state.running.values_mut() {
-            if let Some(abort) = task.abort.take() {
-                abort.abort();
-            }
-        }
-        names
-    }
-
-    fn running(&self, wanted: impl Fn(&Running) -> bool) -> Vec<(&'static str, usize)> {
-        let mut counts = BTreeMap::new();
-        for task in self.lock().running.values().filter(|task| wanted(task)) {
-            *counts.entry(task.name).or_default() += 1;
-        }
-        counts.into_iter().collect()
+        let spawned = tokio::spawn(task);
+        self.0.started(id, spawned.abort_handle());
     }
 }

@@ -104,7 +104,7 @@ fn subscriber<W>(
     source: Arc<Source>,
     render: Render,
     writer: W,
-) -> anyhow::Result<impl tracing::Subscriber + Send + Sync>
+) -> anyhow::Result<impl tracing::Subscriber + Send + Sync + use<W>>
 where
     W: for<'a> tracing_subscriber::fmt::MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -128,3 +128,6 @@ pub(crate) fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
         None => composed.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,10 +65,11 @@ fn file_layer(sources: &Sources) -> Result<Option<Layer>, String> {
         format!("{origin}: cannot read the configuration file: {error}; correct --config or ORCHION_CONFIG")
     })?;
     let tree = toml::from_str::<Dict>(&text).map_err(|error| {
-        format!(
-            "{origin}: not a TOML file: {}",
-            error.to_string().trim_end()
-        )
+        // Not the line itself: it may hold a secret.
+        let line = error
+            .span()
+            .map_or(1, |span| text[..span.start].lines().count().max(1));
+        format!("{origin}, line {line}: not TOML: {}", error.message())
     })?;
     Ok(Some(Layer { origin, tree }))
 }
@@ -266,9 +267,17 @@ fn describe(error: &figment::Error, path: &[String], origin: &str) -> String {
                 known.join(", ")
             )
         }
+        Kind::InvalidType(found, expected) | Kind::InvalidValue(found, expected) => {
+            let found = found
+                .to_string()
+                .replace("unsigned int ", "")
+                .replace("signed int ", "");
+            format!(
+                "{key} ({origin}): expected {}, found {found}",
+                plain(expected)
+            )
+        }
         kind @ (Kind::Message(_)
-        | Kind::InvalidType(..)
-        | Kind::InvalidValue(..)
         | Kind::InvalidLength(..)
         | Kind::MissingField(_)
         | Kind::DuplicateField(_)
@@ -276,6 +285,19 @@ fn describe(error: &figment::Error, path: &[String], origin: &str) -> String {
         | Kind::USizeOutOfRange(_)
         | Kind::Unsupported(_)
         | Kind::UnsupportedKey(..)) => format!("{key} ({origin}): {kind}"),
+    }
+}
+
+/// The names of Rust's number types in words.
+fn plain(expected: &str) -> &str {
+    match expected {
+        "u8" => "a whole number up to 255",
+        "u16" => "a whole number up to 65535",
+        "u32" | "u64" | "usize" => "a whole number",
+        "i8" | "i16" | "i32" | "i64" => "a whole number, also below 0",
+        "f32" | "f64" => "a number",
+        "a sequence" => "a list, as [\"one\", \"two\"]",
+        other => other,
     }
 }
 

@@ -42,11 +42,11 @@ impl Record<'_> {
         );
         for (name, value) in &self.fields {
             // Writing to a string cannot fail.
-            let _ = match value {
-                Value::String(text) if !text.contains(char::is_whitespace) => {
+            let _ = match value.as_str() {
+                Some(text) if !text.contains(char::is_whitespace) => {
                     write!(line, " {dim}{name}={dim:#}{text}")
                 }
-                value => write!(line, " {dim}{name}={dim:#}{value}"),
+                Some(_) | None => write!(line, " {dim}{name}={dim:#}{value}"),
             };
         }
         line
