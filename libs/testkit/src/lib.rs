@@ -15,16 +15,20 @@
 )]
 
 mod background;
+pub mod clock;
 mod eventually;
 pub mod http;
+pub mod mock_engine;
 pub mod nats;
 pub mod port;
 pub mod process;
 pub mod proxy;
 pub mod sse;
+pub mod wire;
 
 pub use eventually::{Outcome, eventually};
 pub use http::HttpClient;
+pub use mock_engine::MockEngine;
 pub use nats::NatsServer;
 pub use port::free_port;
 pub use process::{Program, Running};
