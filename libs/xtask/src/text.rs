@@ -1,4 +1,4 @@
-//! Reads the tracked text files: links in documents must lead somewhere inside
+//! Reads the text files of the repository: links in documents must lead somewhere inside
 //! the repository, and no file may name a place that exists on one machine only.
 
 use std::fs;
@@ -9,7 +9,7 @@ use anyhow::bail;
 use crate::test::Outcome;
 use crate::workspace;
 
-/// Checks all tracked files.
+/// Checks all files.
 ///
 /// # Errors
 /// When a link is dead or a path of this machine is found; one line for each.
@@ -21,7 +21,7 @@ pub(crate) fn check() -> anyhow::Result<Outcome> {
     );
     let mut broken = Vec::new();
     let mut looked_at = 0;
-    for file in workspace::tracked_files()? {
+    for file in workspace::files()? {
         // Pictures and other binaries are no text.
         let Ok(text) = fs::read_to_string(root.join(&file)) else {
             continue;

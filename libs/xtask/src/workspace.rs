@@ -134,16 +134,18 @@ pub(crate) fn root() -> PathBuf {
     here.ancestors().nth(2).unwrap_or(here).to_path_buf()
 }
 
-/// The files git tracks, relative to the repository.
+/// The files of the repository, those included that git does not track yet.
 ///
 /// # Errors
 /// When git is missing or this is no repository.
-pub(crate) fn tracked_files() -> anyhow::Result<Vec<PathBuf>> {
-    let list = shell::capture(
-        Command::new("git")
-            .current_dir(root())
-            .args(["ls-files", "-z"]),
-    )?;
+pub(crate) fn files() -> anyhow::Result<Vec<PathBuf>> {
+    let list = shell::capture(Command::new("git").current_dir(root()).args([
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ]))?;
     let files = list
         .split('\0')
         .filter(|name| !name.is_empty())

@@ -1,0 +1,29 @@
+# Short names for the verbs of `cargo xtask`, which does the work and has the help.
+
+# List what can be done
+default:
+    @"{{ just_executable() }}" --list --unsorted
+
+# Check the tools of this machine and fetch what is missing
+setup *arguments:
+    cargo xtask setup {{ arguments }}
+
+# Run everything that CI runs, or the stages that are named
+test *arguments:
+    cargo xtask test {{ arguments }}
+
+# Format the code
+format:
+    cargo xtask format
+
+# Run the checks that are no tests
+lint:
+    cargo xtask test format rules unused text deny clippy rustdoc
+
+# Print the path of llama-server, building it first if need be
+llama-server *arguments:
+    cargo xtask llama-server {{ arguments }}
+
+# Remove what was built
+clean *arguments:
+    cargo xtask clean {{ arguments }}
