@@ -25,7 +25,9 @@ pub mod telemetry;
 
 pub use config::{HumanDuration, Secret, Settings};
 pub use health::Health;
-pub use program::{Command, DEFAULT_GRACE, Flag, Program, Retired, Threads, VERSION, run};
+pub use program::{
+    Command, DEFAULT_GRACE, EXIT_USAGE, Flag, Program, Retired, Threads, VERSION, run,
+};
 pub use shutdown::Stop;
 pub use supervisor::{Failure, Supervisor};
 pub use tasks::Tasks;

@@ -23,8 +23,9 @@ pub const DEFAULT_GRACE: Duration = Duration::from_secs(8);
 /// The time that a health check may take.
 const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The command line or the configuration is wrong (`EX_USAGE` of BSD).
-const EXIT_USAGE: u8 = 64;
+/// The exit code when the command line or the configuration is wrong
+/// (`EX_USAGE` of BSD).
+pub const EXIT_USAGE: u8 = 64;
 const EXIT_FAILURE: u8 = 1;
 
 /// A service as a program.
@@ -159,7 +160,8 @@ impl<C: Settings> Program<C> {
         }
     }
 
-    fn explain(&self, problems: &config::Problems) -> String {
+    /// What to say to somebody whose configuration is wrong.
+    pub fn explain(&self, problems: &config::Problems) -> String {
         let count = match problems.0.len() {
             1 => "a problem".to_owned(),
             count => format!("{count} problems"),

@@ -126,7 +126,7 @@ impl Supervisor {
         let started = stop.unless_stopped(start(&self.tasks)).await;
         let failure = match started {
             Some(Ok(())) => {
-                tracing::info!("{service} is running");
+                tracing::info!(service.version = crate::VERSION, "{service} is running");
                 running.set(true);
                 stop.stopped().await;
                 running.set(false);

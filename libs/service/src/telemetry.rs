@@ -14,7 +14,7 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry};
 
@@ -59,14 +59,26 @@ impl Default for Settings {
 impl Settings {
     /// The problems of this section.
     pub fn validate(&self) -> Vec<String> {
-        match EnvFilter::builder().parse(&self.level) {
-            Ok(_) => Vec::new(),
-            Err(error) => vec![format!(
-                "telemetry.level: `{}` is not a level or a list of levels ({error}); \
-                 write error, warn, info, debug or trace",
-                self.level
-            )],
-        }
+        let parts = self
+            .level
+            .split(',')
+            .filter(|part| !is_level_or_target(part.trim()));
+        let explain = |part| {
+            format!(
+                "telemetry.level: `{part}` is not a level; write error, warn, info, debug or trace, \
+                 or for one part of the code orchion_scheduler=debug"
+            )
+        };
+        parts.map(explain).collect()
+    }
+}
+
+/// A single word must be a level: as the name of a target it would silence all
+/// others.
+fn is_level_or_target(part: &str) -> bool {
+    match part.split_once('=') {
+        Some((target, level)) => !target.is_empty() && level.parse::<LevelFilter>().is_ok(),
+        None => part.parse::<LevelFilter>().is_ok(),
     }
 }
 
@@ -108,7 +120,7 @@ fn subscriber<W>(
 where
     W: for<'a> tracing_subscriber::fmt::MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::builder().parse(&settings.level)?;
+    let filter: Targets = settings.level.parse()?;
     let layer = RecordLayer::new(source, render, writer).with_filter(SpansAlways(filter));
     Ok(Registry::default().with(layer))
 }

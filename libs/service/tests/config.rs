@@ -211,9 +211,9 @@ fn every_problem_is_listed_at_once() {
 #[test]
 fn validation_lists_all_it_finds() {
     let given =
-        Given::file("[telemetry]\nlevel = 'a=b=c'\n[log-sink]\nhttp_port = 0\nkeep.days = 0\n");
+        Given::file("[telemetry]\nlevel = 'loud'\n[log-sink]\nhttp_port = 0\nkeep.days = 0\n");
     insta::assert_snapshot!(given.problems(), @r#"
-    telemetry.level: `a=b=c` is not a level or a list of levels (error parsing level filter: expected one of "off", "error", "warn", "info", "debug", "trace", or a number 0-5); write error, warn, info, debug or trace
+    telemetry.level: `loud` is not a level; write error, warn, info, debug or trace, or for one part of the code orchion_scheduler=debug
     log-sink.http_port: must not be 0
     log-sink.keep.days: must be at least 1
     "#);

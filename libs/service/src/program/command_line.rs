@@ -42,15 +42,16 @@ impl<C: Settings> Program<C> {
             .long("print-config")
             .action(ArgAction::SetTrue)
             .help("Print the resulting configuration, secrets masked, and exit");
+        let all = [config, print].into_iter().chain(self.own_flags());
+        command.args(all.map(|arg| arg.global(true)))
+    }
+
+    /// The flags of this program alone, for a command that starts several.
+    pub fn own_flags(&self) -> Vec<Arg> {
         let flags = self.flags.iter().map(Flag::to_arg);
-        let retired = self.retired.iter().map(Retired::to_arg);
-        command.args(
-            [config, print]
-                .into_iter()
-                .chain(flags)
-                .chain(retired)
-                .map(|arg| arg.global(true)),
-        )
+        flags
+            .chain(self.retired.iter().map(Retired::to_arg))
+            .collect()
     }
 
     /// Where the configuration comes from, by the flags that were given.

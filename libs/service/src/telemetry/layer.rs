@@ -12,12 +12,12 @@ use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record as SpanRecord};
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
-use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Context, Filter, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::feed::LogLine;
+use super::feed::{LogLine, Queue};
 use super::record::Record;
 use super::source::Source;
 
@@ -103,10 +103,8 @@ where
             message: fields.message,
             fields: fields.named,
         };
-        self.write(&record);
-        if *level != Level::TRACE && source.feed().wants(target) {
-            feed(&source, &record);
-        }
+        let feed = (*level != Level::TRACE && source.feed().wants(target)).then(|| source.feed());
+        self.emit(&source, &record, feed);
     }
 }
 
@@ -114,28 +112,35 @@ impl<W> RecordLayer<W>
 where
     W: for<'a> MakeWriter<'a> + 'static,
 {
-    /// A stdout that nobody reads any more is no reason to fail.
-    fn write(&self, record: &Record<'_>) {
-        let mut line = match self.render {
-            Render::Json => serde_json::to_vec(record).unwrap_or_default(),
-            Render::Text { colour } => record.to_text(colour).into_bytes(),
+    fn emit(&self, source: &Source, record: &Record<'_>, feed: Option<&Arc<Queue>>) {
+        // A record is text, numbers and maps with text keys: it can be written.
+        let json = || serde_json::to_vec(record).unwrap_or_default();
+        let json = match self.render {
+            Render::Json => self.write(json()),
+            Render::Text { colour } => {
+                self.write(record.to_text(colour).into_bytes());
+                if feed.is_some() { json() } else { Vec::new() }
+            }
         };
+        if let Some(feed) = feed {
+            let (service, instance) = source.shared_names();
+            feed.push(LogLine {
+                service,
+                instance,
+                level: record.level,
+                json,
+            });
+        }
+    }
+
+    /// Writes a line and gives it back. A stdout that nobody reads any more is
+    /// no reason to fail.
+    fn write(&self, mut line: Vec<u8>) -> Vec<u8> {
         line.push(b'\n');
         let _ = self.writer.make_writer().write_all(&line);
+        line.pop();
+        line
     }
-}
-
-fn feed(source: &Source, record: &Record<'_>) {
-    let Ok(json) = serde_json::to_vec(record) else {
-        return;
-    };
-    let (service, instance) = source.shared_names();
-    source.feed().push(LogLine {
-        service,
-        instance,
-        level: record.level,
-        json,
-    });
 }
 
 fn now_ms() -> u64 {
@@ -221,7 +226,7 @@ impl Visit for Fields {
 
 /// Filters events by level and target, but lets spans of level info and above
 /// pass, so that a warning keeps its context when only warnings are logged.
-pub(super) struct SpansAlways(pub(super) EnvFilter);
+pub(super) struct SpansAlways(pub(super) Targets);
 
 impl SpansAlways {
     fn is_context(metadata: &Metadata<'_>) -> bool {
@@ -243,25 +248,5 @@ impl<S: Subscriber> Filter<S> for SpansAlways {
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
         Filter::<S>::max_level_hint(&self.0).map(|level| level.max(LevelFilter::INFO))
-    }
-
-    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        Filter::<S>::on_new_span(&self.0, attributes, id, context);
-    }
-
-    fn on_record(&self, id: &Id, values: &SpanRecord<'_>, context: Context<'_, S>) {
-        Filter::<S>::on_record(&self.0, id, values, context);
-    }
-
-    fn on_enter(&self, id: &Id, context: Context<'_, S>) {
-        Filter::<S>::on_enter(&self.0, id, context);
-    }
-
-    fn on_exit(&self, id: &Id, context: Context<'_, S>) {
-        Filter::<S>::on_exit(&self.0, id, context);
-    }
-
-    fn on_close(&self, id: Id, context: Context<'_, S>) {
-        Filter::<S>::on_close(&self.0, id, context);
     }
 }

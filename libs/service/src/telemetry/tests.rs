@@ -239,12 +239,24 @@ async fn each_service_of_a_process_has_its_own_records() {
 
 #[test]
 fn a_level_that_does_not_exist_is_a_problem() {
-    let settings = Settings {
-        level: "loud=very".to_owned(),
-        ..Settings::default()
+    let problems = |level: &str| {
+        Settings {
+            level: level.to_owned(),
+            ..Settings::default()
+        }
+        .validate()
     };
-    assert!(settings.validate()[0].starts_with("telemetry.level: `loud=very` is not a level"));
-    assert_eq!(Settings::default().validate(), Vec::<String>::new());
+    for good in [
+        "info",
+        "WARN",
+        "off",
+        "info,orchion_bus=debug",
+        "error, orchion_bus::log=trace",
+    ] {
+        assert_eq!(problems(good), Vec::<String>::new());
+    }
+    assert!(problems("inf")[0].starts_with("telemetry.level: `inf` is not a level; write error"));
+    assert_eq!(problems("loud,orchion_bus=very,=info").len(), 3);
 }
 
 /// Logs as service `tester`, instance `i1`, and gives what came to stdout.
