@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use crate::process::{pid, tail};
 use crate::{eventually, free_port};
 
-pub use binary::{VERSION, find_nats_server};
+pub use binary::find_nats_server;
 pub use config::NatsConfig;
 
 /// The account that plain connections belong to.
