@@ -18,6 +18,7 @@ mod background;
 pub mod clock;
 mod eventually;
 pub mod http;
+pub mod judge;
 pub mod mock_engine;
 pub mod nats;
 pub mod port;
