@@ -77,6 +77,16 @@ impl<K: Display + FromStr, V: Serialize + DeserializeOwned> Kv<K, V> {
         stored.map(|stored| versioned(&stored)).transpose()
     }
 
+    /// The revision to expect when writing a key, whatever it holds now; 0 when
+    /// it was never written.
+    ///
+    /// # Errors
+    /// When no answer came.
+    pub async fn revision(&self, key: &K) -> Result<u64, Error> {
+        let stored = self.bus.last(&self.stream, &self.subject(key)).await?;
+        Ok(stored.map_or(0, |stored| stored.sequence))
+    }
+
     /// Writes a value if the key's revision is `expected` (0: never written).
     /// With a TTL the value expires by itself; a TTL has whole seconds.
     ///

@@ -6,8 +6,36 @@ use async_nats::jetstream::kv;
 use async_nats::jetstream::stream::{self, DiscardPolicy, StorageType};
 use orchion_contract::buckets::BucketSpec;
 use orchion_contract::streams::{Full, StreamSpec};
+use orchion_service::Stop;
+use std::time::Duration;
+
+/// Pause between two tries to create what is missing.
+const PAUSE: Duration = Duration::from_millis(250);
 
 impl Bus {
+    /// [`Bus::ensure_all`], again and again until it succeeds: says what is
+    /// wrong once in a while.
+    ///
+    /// # Errors
+    /// The last refusal, when the process is asked to stop before it succeeded.
+    pub async fn ensure_patiently(&self, stop: &Stop) -> Result<(), Error> {
+        let mut tries = 0_u32;
+        loop {
+            let Err(error) = self.ensure_all().await else {
+                return Ok(());
+            };
+            if stop.is_stopping() {
+                return Err(error);
+            }
+            tries += 1;
+            if tries.is_power_of_two() {
+                let reason = source_of(&error);
+                tracing::warn!(reason, "{error} was refused: still trying");
+            }
+            stop.unless_stopped(tokio::time::sleep(PAUSE)).await;
+        }
+    }
+
     /// Creates or updates every stream and bucket of the contract.
     ///
     /// # Errors
@@ -70,4 +98,10 @@ impl Bus {
         created.map_err(|error| Error::nats(format!("create bucket {}", spec.name), error))?;
         Ok(())
     }
+}
+
+fn source_of(error: &Error) -> String {
+    std::error::Error::source(error)
+        .map(ToString::to_string)
+        .unwrap_or_default()
 }

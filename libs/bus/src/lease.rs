@@ -46,7 +46,7 @@ impl LeaseHandle {
             key,
             ttl,
         };
-        tasks.spawn("lease", move |stop| shell.run(stop));
+        tasks.spawn_support("lease", move |stop| shell.run(stop));
         Self { shared }
     }
 

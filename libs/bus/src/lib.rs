@@ -5,6 +5,7 @@
 //! acknowledged, and a refused publish is an error, never silence.
 #![warn(missing_docs)]
 
+mod attach;
 mod bucket;
 mod config;
 mod connect;
@@ -19,17 +20,17 @@ mod rpc;
 mod subscribe;
 mod system;
 
-pub use bucket::{Change, Kv, Versioned};
-pub use config::Config;
+pub use attach::NATS_URL_FLAG;
+pub use bucket::{Change, Kv, Versioned, Watch};
+pub use config::{Config, URL_FLAG};
 pub use connect::{Bus, Identity};
 pub use error::{AppendError, Error};
 pub use lease::LeaseHandle;
-pub use log::publish_logs;
 pub use probe::healthcheck;
 pub use read::{From, Reading, Stored};
 pub use rpc::{Endpoint, Question, Service};
 pub use subscribe::{Message, Subscription};
-pub use system::{ConnectionChange, Connections, System};
+pub use system::{ConnectionChange, ConnectionId, Connections, System};
 
 /// Log targets that must not be shipped over the bus: shipping them would log again.
 pub const QUIET_TARGETS: &[&str] = &["async_nats", "orchion_bus::log"];

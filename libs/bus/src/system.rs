@@ -8,6 +8,8 @@ use crate::error::Error;
 use crate::subscribe::Message;
 use futures_util::StreamExt;
 use serde::Deserialize;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 /// Account whose connections are watched.
 const ACCOUNT: &str = "ORCHION";
@@ -79,6 +81,7 @@ struct Listed {
 pub struct System {
     client: async_nats::Client,
     changes: async_nats::Subscriber,
+    since: Arc<Mutex<Option<Instant>>>,
 }
 
 impl System {
@@ -90,7 +93,13 @@ impl System {
         let (Some(user), Some(password)) = (&config.system_user, &config.system_password) else {
             return Ok(None);
         };
+        let since: Arc<Mutex<Option<Instant>>> = Arc::default();
+        let noted = since.clone();
         let client = async_nats::ConnectOptions::new()
+            .event_callback(move |event| {
+                let noted = noted.clone();
+                async move { note(&event, &noted) }
+            })
             .name("registry-system")
             .custom_inbox_prefix(format!("_INBOX_{user}"))
             .user_and_password(user.clone(), password.expose().to_owned())
@@ -111,7 +120,11 @@ impl System {
         let changes = client.subscribe(subject).await;
         let changes =
             changes.map_err(|error| Error::nats("subscribe to connection events", error))?;
-        Ok(Some(Self { client, changes }))
+        Ok(Some(Self {
+            client,
+            changes,
+            since,
+        }))
     }
 
     /// The next connection that came or went.
@@ -171,6 +184,13 @@ impl System {
         self.client.connection_state() == async_nats::connection::State::Connected
     }
 
+    /// Since when the connection has been there without a break; `None` while
+    /// there is none. What happened before it was not seen.
+    #[must_use]
+    pub fn connected_since(&self) -> Option<Instant> {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Listens to any subject of the system account, for tests and tools.
     ///
     /// # Errors
@@ -186,5 +206,22 @@ impl System {
             subject: message.subject.to_string(),
             payload: message.payload,
         }))
+    }
+}
+
+fn note(event: &async_nats::Event, since: &Mutex<Option<Instant>>) {
+    use async_nats::Event;
+    let mut since = since.lock().unwrap_or_else(PoisonError::into_inner);
+    match event {
+        Event::Connected => *since = Some(Instant::now()),
+        Event::Disconnected => *since = None,
+        Event::ServerError(error) => {
+            tracing::error!(%error, "NATS refused an operation in its system account");
+        }
+        Event::SlowConsumer(_)
+        | Event::ClientError(_)
+        | Event::LameDuckMode
+        | Event::Draining
+        | Event::Closed => tracing::debug!(%event, "the system connection to NATS changes"),
     }
 }

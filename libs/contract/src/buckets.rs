@@ -64,7 +64,7 @@ impl<K: Display + FromStr, V> Bucket<K, V> {
     }
 }
 
-const MARKER: Duration = Duration::from_secs(60 * 60);
+const MARKER: Duration = Duration::from_secs(10 * 60);
 const MIB: i64 = 1024 * 1024;
 
 /// Nodes; written by the registry alone.

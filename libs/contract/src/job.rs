@@ -314,6 +314,9 @@ pub struct Job {
     /// Who works on the last attempt, or did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assigned: Option<Assignment>,
+    /// The engine that wrote what stands in the transcript, for whoever continues it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix_by: Option<EngineRef>,
     /// When it was admitted.
     pub created_ms: UnixMs,
     /// When it must have ended.

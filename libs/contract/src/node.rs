@@ -30,6 +30,21 @@ pub struct Registration {
     pub heartbeat_ms: u64,
 }
 
+/// Name under which the agent of `node` connects to NATS: the server's
+/// connection events carry it, and so tell which node is gone.
+#[must_use]
+pub fn client_name(node: &NodeId) -> String {
+    format!("{CLIENT_PREFIX}{node}")
+}
+
+/// The node whose agent connects under this name; `None` for anybody else.
+#[must_use]
+pub fn node_of_client(name: &str) -> Option<NodeId> {
+    name.strip_prefix(CLIENT_PREFIX)?.parse().ok()
+}
+
+const CLIENT_PREFIX: &str = "agent-";
+
 /// The registry's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registered {

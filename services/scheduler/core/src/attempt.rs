@@ -1,0 +1,98 @@
+//! What follows from the end of an attempt, or from an agent's refusal.
+
+use crate::Now;
+use crate::state::{JobView, ReplicaKey};
+use orchion_contract::job::{AttemptEnd, AttemptOutcome, JobEnd, MAX_ATTEMPTS, RunReply};
+use orchion_contract::{ErrorBody, ErrorCode};
+use std::time::Duration;
+
+/// Failures in a row that stored nothing before a job fails.
+const MAX_TRIES: u32 = 12;
+
+/// What to do with a job now.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// Nothing: the news is of another attempt, or it is known.
+    Nothing,
+    /// Its agent has it.
+    Running,
+    /// It has ended.
+    Ended(Box<JobEnd>),
+    /// It waits again.
+    Again {
+        /// Not before this time, unless another replica is there.
+        not_before: Now,
+        /// The replica to avoid.
+        avoid: Option<ReplicaKey>,
+        /// Whether the attempt counts against the limit.
+        counts: bool,
+        /// Whether it is a failure at all.
+        failed: bool,
+        /// The replica has no slot until it reports again.
+        busy: bool,
+    },
+    /// It has failed for good.
+    GiveUp(ErrorBody),
+    /// Somebody holds a lease with this higher epoch.
+    Outranked(u64),
+}
+
+/// An agent tells how an attempt ended.
+#[must_use]
+pub fn after_end(job: &JobView, end: &AttemptEnd, now: Now) -> Next {
+    if end.attempt != job.record.attempt {
+        return match &end.how {
+            // Whichever final is in the transcript is the answer.
+            AttemptOutcome::Final { end } => Next::Ended(end.clone()),
+            AttemptOutcome::Failed { .. } | AttemptOutcome::Superseded => Next::Nothing,
+        };
+    }
+    match &end.how {
+        AttemptOutcome::Final { end } => Next::Ended(end.clone()),
+        AttemptOutcome::Failed { error } => failed(job, error, end.stored, now),
+        AttemptOutcome::Superseded => again(job, now, false, false, false),
+    }
+}
+
+/// An agent answers an order; `None` when nobody answers its subject.
+#[must_use]
+pub fn after_reply(job: &JobView, attempt: u32, reply: Option<&RunReply>, now: Now) -> Next {
+    if attempt != job.record.attempt {
+        return match reply {
+            Some(RunReply::Stale { epoch }) => Next::Outranked(*epoch),
+            Some(_) | None => Next::Nothing,
+        };
+    }
+    match reply {
+        Some(RunReply::Accepted | RunReply::Running) => Next::Running,
+        Some(RunReply::Ended { end }) => after_end(job, end, now),
+        Some(RunReply::Busy) => again(job, now, false, false, true),
+        Some(RunReply::Stale { epoch }) => Next::Outranked(*epoch),
+        Some(RunReply::WrongInstance { .. }) | None => again(job, now, false, false, false),
+        Some(RunReply::Refused { error }) => failed(job, error, false, now),
+    }
+}
+
+fn failed(job: &JobView, error: &ErrorBody, stored: bool, now: Now) -> Next {
+    let failures = job.record.failures + u32::from(stored);
+    if !error.is_retriable() {
+        return Next::GiveUp(error.clone());
+    }
+    if failures >= MAX_ATTEMPTS || job.tries + 1 >= MAX_TRIES {
+        let message = format!("no replica is left after {} attempts; the last one said: {}", job.record.attempt, error.message);
+        return Next::GiveUp(ErrorBody::new(ErrorCode::ReplicaExhausted, message));
+    }
+    again(job, now, stored, true, false)
+}
+
+fn again(job: &JobView, now: Now, counts: bool, failed: bool, busy: bool) -> Next {
+    let assigned = job.record.assigned.as_ref();
+    let avoid = assigned.map(|assigned| (assigned.node.clone(), assigned.replica.clone()));
+    let wait = if busy { Duration::from_millis(20) } else { backoff(job.tries) };
+    Next::Again { not_before: now + wait, avoid, counts, failed, busy }
+}
+
+/// 100 ms, doubled with each failure in a row, 2 s at most.
+fn backoff(tries: u32) -> Duration {
+    Duration::from_millis(100 << tries.min(5)).min(Duration::from_secs(2))
+}

@@ -1,0 +1,69 @@
+//! Jobs as people and programs see them.
+
+use orchion_contract::job::{Door, Job, JobState, JobSummary, Submit};
+use orchion_contract::UnixMs;
+use std::time::SystemTime;
+
+/// Now, for people and history.
+pub(crate) fn unix_ms() -> UnixMs {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    UnixMs::try_from(since.as_millis()).unwrap_or(UnixMs::MAX)
+}
+
+/// A new record, waiting.
+pub(crate) fn record(submit: Submit, queue_seq: u64, now: UnixMs) -> Job {
+    let request_digest = submit.spec.digest();
+    let mut spec = submit.spec;
+    spec.seed = spec.seed.or_else(|| Some(draw_seed(&submit.job)));
+    Job {
+        id: submit.job,
+        gateway: (submit.door == Door::Chat).then(|| submit.reader.clone()),
+        reader: submit.reader,
+        door: submit.door,
+        workload: spec.workload,
+        model: spec.model.clone(),
+        priority: spec.priority,
+        deadline_at_ms: now + spec.deadline_ms,
+        spec: Some(spec),
+        request_digest,
+        correlation_id: submit.correlation_id,
+        state: JobState::Pending,
+        queue_seq,
+        attempt: 0,
+        failures: 0,
+        assigned: None,
+        prefix_by: None,
+        created_ms: now,
+        end: None,
+    }
+}
+
+/// A seed that every attempt shares: engines never tell the one they draw.
+/// It comes from the random part of the job's id, in the 31 bits that every
+/// engine takes.
+fn draw_seed(job: &orchion_contract::JobId) -> u64 {
+    let (_, low) = job.uuid().as_u64_pair();
+    low & 0x7fff_ffff
+}
+
+/// A record without its prompt.
+pub(crate) fn summary(job: &Job, running: bool, queue_position: Option<u32>) -> JobSummary {
+    let assigned = job.assigned.as_ref();
+    JobSummary {
+        id: job.id,
+        reader: job.reader.clone(),
+        door: job.door,
+        workload: job.workload,
+        model: job.model.clone(),
+        priority: job.priority,
+        state: if running { JobState::Running } else { job.state },
+        queue_position,
+        attempt: job.attempt,
+        node: assigned.map(|assigned| assigned.node.clone()),
+        created_ms: job.created_ms,
+        assigned_ms: assigned.map(|assigned| assigned.at_ms),
+        deadline_at_ms: job.deadline_at_ms,
+        correlation_id: job.correlation_id.clone(),
+        end: job.end.clone(),
+    }
+}
