@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod clean;
+mod docker;
+mod http;
 mod lint;
 mod llama;
 mod machine;
@@ -34,6 +36,8 @@ enum Verb {
     Format,
     /// Prints the path of llama-server, building it first if need be
     LlamaServer(llama::Options),
+    /// Brings compose.yaml up for real and checks it
+    Docker(docker::Options),
     /// Removes what was built
     Clean(clean::Options),
 }
@@ -44,6 +48,7 @@ fn main() -> ExitCode {
         Verb::Test(options) => test::run(&options),
         Verb::Format => lint::format(),
         Verb::LlamaServer(options) => llama::run(&options),
+        Verb::Docker(options) => docker::run(&options),
         Verb::Clean(options) => clean::run(&options),
     };
     match done {

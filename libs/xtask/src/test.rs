@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use clap::ValueEnum;
 
-use crate::{lint, rules, shell, suite, text, unused};
+use crate::{docker, lint, rules, shell, suite, text, unused};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -42,6 +42,8 @@ enum Stage {
     Doctests,
     /// Each crate builds alone
     Alone,
+    /// The stack of compose.yaml comes up and keeps its promise
+    Docker,
 }
 
 /// What a stage that did not fail has to report.
@@ -104,6 +106,7 @@ impl Stage {
             Self::Tests => suite::tests(),
             Self::Doctests => suite::doctests(),
             Self::Alone => lint::alone(),
+            Self::Docker => docker::stage(),
         }
     }
 

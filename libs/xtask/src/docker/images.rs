@@ -1,0 +1,89 @@
+//! What a stack is made of: an engine, base images, and static binaries in `out/bin`.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, bail};
+
+use crate::shell;
+use crate::workspace::{self, Metadata};
+
+/// The programs inside the images, each in a package of its name.
+const PROGRAMS: [&str; 7] = [
+    "orchion",
+    "orchion-registry",
+    "orchion-scheduler",
+    "orchion-gateway",
+    "orchion-log-sink",
+    "orchion-node-agent",
+    "orchion-engine",
+];
+const NATS: &str = "nats:2.15-alpine";
+const RUST: &str = "rust:1.95-slim-bookworm";
+
+/// Finds a running engine with Compose; in CI, brings one up.
+///
+/// # Errors
+/// When there is none.
+pub(crate) fn engine() -> anyhow::Result<()> {
+    if shell::is_set("CI") && cfg!(target_os = "linux") {
+        return helper(&["engine"]);
+    }
+    if shell::first_line("docker", &["version", "--format", "{{.Server.Version}}"]).is_none() {
+        bail!("no Docker engine answers");
+    }
+    if shell::first_line("docker", &["compose", "version"]).is_none() {
+        bail!("Docker has no Compose v2");
+    }
+    Ok(())
+}
+
+/// Provides base images, and binaries unless the images build them.
+///
+/// # Errors
+/// When an image cannot be had or the build fails.
+pub(crate) fn prepare(full: bool) -> anyhow::Result<()> {
+    image(NATS)?;
+    if full { image(RUST) } else { binaries() }
+}
+
+fn image(name: &str) -> anyhow::Result<()> {
+    if shell::first_line("docker", &["image", "inspect", "--format", "{{.Id}}", name]).is_some() {
+        return Ok(());
+    }
+    helper(&["image", name])
+}
+
+fn helper(arguments: &[&str]) -> anyhow::Result<()> {
+    let script = workspace::root().join("libs/xtask/container-engine.sh");
+    shell::run(Command::new(script).args(arguments))
+}
+
+/// Builds each program without any library of the system and lays it into `out/bin`.
+fn binaries() -> anyhow::Result<()> {
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let mut build = workspace::cargo();
+    build.args(["build", "--locked", "--bins", "--target", &target]);
+    for program in PROGRAMS {
+        build.args(["--package", program]);
+    }
+    build.env("RUSTFLAGS", "-C target-feature=+crt-static");
+    build
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
+        .env("CARGO_PROFILE_DEV_STRIP", "symbols");
+    shell::run(&mut build)?;
+
+    let built = Metadata::load()?.target().join(&target).join("debug");
+    let out = workspace::root().join("out").join("bin");
+    fs::create_dir_all(out.join("empty")).context("create out/bin")?;
+    for program in PROGRAMS {
+        place(&built.join(program), &out.join(program))?;
+    }
+    Ok(())
+}
+
+fn place(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::copy(from, to).with_context(|| format!("copy {} to {}", from.display(), to.display()))?;
+    Ok(())
+}
