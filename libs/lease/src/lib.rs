@@ -137,7 +137,7 @@ impl Contender {
     pub fn next_deadline(&self) -> Now {
         match self.state {
             State::Waiting | State::Reading | State::Acquiring { .. } => self.wake,
-            State::Held { good_since, .. } => (good_since + self.renewal()).max(self.wake),
+            State::Held { good_since, .. } => good_since + self.renewal(),
             State::Renewing { good_since, .. } => good_since + self.acting_time(),
         }
     }
@@ -197,7 +197,7 @@ impl Contender {
                 epoch,
                 revision,
                 good_since,
-            } if now >= (good_since + self.renewal()).max(self.wake) => {
+            } if now >= good_since + self.renewal() => {
                 self.state = State::Renewing {
                     epoch,
                     revision,

@@ -198,7 +198,7 @@ impl Writer {
     /// As many waiting pieces as fit into half an entry, and at least one.
     fn take_pieces(&mut self) -> Vec<Piece> {
         let mut bytes = 0;
-        let fits = |piece: &Piece| {
+        let mut fits = |piece: &Piece| {
             bytes += size_of_piece(piece);
             bytes <= MAX_ENTRY_BYTES / 2
         };

@@ -48,7 +48,11 @@ impl Holder {
     fn submit(&mut self, question: Question<(), Submit, Admission>) {
         let (submit, question) = question.split();
         let (id, now) = (submit.job, self.now());
-        let known = self.state.job(&id).map(|job| &job.record).or_else(|| self.ended.get(&id));
+        let known = self
+            .state
+            .job(&id)
+            .map(|job| &job.record)
+            .or_else(|| self.ended.get(&id));
         if let Some(known) = known {
             let same = known.request_digest == submit.spec.digest();
             self.submit_again(question, &id, same);
@@ -63,7 +67,11 @@ impl Holder {
         }
         let job = record(submit, self.state.next_queue_seq(), unix_ms());
         let deadline = now + Duration::from_millis(job.deadline_at_ms - job.created_ms);
-        let open = Open { ledger: Ledger::new(0), admissions: vec![question], cancelers: Vec::new() };
+        let open = Open {
+            ledger: Ledger::new(0),
+            admissions: vec![question],
+            cancelers: Vec::new(),
+        };
         self.open.insert(id, open);
         self.state.insert(job, deadline, now);
         self.touch(&id);
@@ -74,13 +82,19 @@ impl Holder {
     fn submit_again(&mut self, question: Question<(), (), Admission>, id: &JobId, same: bool) {
         if !same {
             let message = format!("job {id} exists with another request: choose another id");
-            self.answer(question, Err(ErrorBody::new(ErrorCode::Conflict, message).about("task_id")));
+            self.answer(
+                question,
+                Err(ErrorBody::new(ErrorCode::Conflict, message).about("task_id")),
+            );
             return;
         }
         match self.open.get_mut(id) {
             Some(open) if !open.ledger.is_stored() => open.admissions.push(question),
             Some(_) | None => {
-                let admission = self.admission(id, unix_ms()).map(|found| Admission { existed: true, ..found });
+                let admission = self.admission(id, unix_ms()).map(|found| Admission {
+                    existed: true,
+                    ..found
+                });
                 self.answer(question, admission.ok_or_else(|| unknown(id)));
             }
         }
@@ -90,26 +104,44 @@ impl Holder {
         let (id, question) = question.split();
         match self.summary_of(&id) {
             Some(found) => self.answer(question, Ok(found)),
-            None => self.under_way.push(self.hands.answer_from_record(id, question)),
+            None => self
+                .under_way
+                .push(self.hands.answer_from_record(id, question)),
         }
     }
 
     fn summary_of(&self, id: &JobId) -> Option<JobSummary> {
         match self.state.job(id) {
-            Some(job) => Some(summary(&job.record, job.phase == Phase::Running, self.state.position(id))),
-            None => self.ended.get(id).map(|record| summary(record, false, None)),
+            Some(job) => Some(summary(
+                &job.record,
+                job.phase == Phase::Running,
+                self.state.position(id),
+            )),
+            None => self
+                .ended
+                .get(id)
+                .map(|record| summary(record, false, None)),
         }
     }
 
     fn list(&self, ask: &ListJobs) -> JobList {
         let limit = ask.limit.unwrap_or(LISTED).min(LISTED_AT_MOST) as usize;
-        let open = self.state.jobs().filter_map(|job| self.summary_of(&job.record.id));
+        let open = self
+            .state
+            .jobs()
+            .filter_map(|job| self.summary_of(&job.record.id));
         let wanted = |job: &JobSummary| {
             ask.state.is_none_or(|state| state == job.state)
-                && ask.node.as_ref().is_none_or(|node| Some(node) == job.node.as_ref())
+                && ask
+                    .node
+                    .as_ref()
+                    .is_none_or(|node| Some(node) == job.node.as_ref())
                 && ask.model.as_ref().is_none_or(|model| *model == job.model)
         };
-        let ended = self.ended.values().map(|record| summary(record, false, None));
+        let ended = self
+            .ended
+            .values()
+            .map(|record| summary(record, false, None));
         let mut jobs: Vec<JobSummary> = open.chain(ended).filter(wanted).collect();
         jobs.sort_by(|a, b| (b.created_ms, b.id).cmp(&(a.created_ms, a.id)));
         jobs.truncate(limit);
@@ -118,7 +150,10 @@ impl Holder {
 
     fn cancel(&mut self, question: Question<(), CancelJob, JobSummary>) {
         let (cancel, question) = question.split();
-        let open = self.open.get_mut(&cancel.job).filter(|_| self.state.job(&cancel.job).is_some());
+        let open = self
+            .open
+            .get_mut(&cancel.job)
+            .filter(|_| self.state.job(&cancel.job).is_some());
         match open {
             Some(open) => {
                 open.cancelers.push(question);
@@ -126,7 +161,9 @@ impl Holder {
             }
             None => match self.summary_of(&cancel.job) {
                 Some(found) => self.answer(question, Ok(found)),
-                None => self.under_way.push(self.hands.answer_from_record(cancel.job, question)),
+                None => self
+                    .under_way
+                    .push(self.hands.answer_from_record(cancel.job, question)),
             },
         }
     }
@@ -140,10 +177,14 @@ impl Holder {
 
     fn take_follow(&mut self, question: Question<(), FollowJob, JobSummary>) {
         let FollowJob { job, gateway } = question.asked.clone();
-        let depends = self.state.job(&job).is_some_and(|job| job.record.gateway.is_some());
+        let depends = self
+            .state
+            .job(&job)
+            .is_some_and(|job| job.record.gateway.is_some());
         if depends {
             self.gateway_expected(&gateway);
-            self.state.update(&job, |job| job.record.gateway = Some(gateway));
+            self.state
+                .update(&job, |job| job.record.gateway = Some(gateway));
             self.touch(&job);
         }
         let found = self.summary_of(&job).ok_or_else(|| unknown(&job));
@@ -152,5 +193,8 @@ impl Holder {
 }
 
 pub(crate) fn unknown(id: &JobId) -> ErrorBody {
-    ErrorBody::new(ErrorCode::NotFound, format!("job {id} is not known, or ended more than 15 minutes ago"))
+    ErrorBody::new(
+        ErrorCode::NotFound,
+        format!("job {id} is not known, or ended more than 15 minutes ago"),
+    )
 }

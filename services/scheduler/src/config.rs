@@ -29,7 +29,10 @@ pub struct Scheduler {
 impl Default for Scheduler {
     fn default() -> Self {
         let limits = orchion_scheduler_core::Limits::default();
-        Self { queue_capacity: limits.queue_capacity, gone_after: HumanDuration(limits.gone_after) }
+        Self {
+            queue_capacity: limits.queue_capacity,
+            gone_after: HumanDuration(limits.gone_after),
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! Everything the holder does on the bus, as futures that say how it went.
 
-use futures_util::future::BoxFuture;
 use crate::answers::unknown;
 use crate::view::summary;
+use futures_util::future::BoxFuture;
 use orchion_bus::{AppendError, Bus, Error, Kv, Question};
 use orchion_contract::buckets::JOBS;
 use orchion_contract::job::{
-    CancelOrder, CancelReply, ENDED_RETENTION_S, Job, JobEnd, JobEvent, JobSummary, RunOrder, RunReply,
+    CancelOrder, CancelReply, ENDED_RETENTION_S, Job, JobEnd, JobEvent, JobSummary, RunOrder,
+    RunReply,
 };
 use orchion_contract::streams::TRANSCRIPTS;
 use orchion_contract::subjects::{JOB_ENDED, JOB_STATE, TRANSCRIPT};
@@ -18,17 +19,34 @@ use std::time::Duration;
 /// How something went.
 pub(crate) enum Done {
     /// A record was written, or not.
-    Written { job: JobId, result: Result<u64, AppendError> },
+    Written {
+        job: JobId,
+        result: Result<u64, AppendError>,
+    },
     /// A record was read: its revision, and whether it is what we wrote.
-    Read { job: JobId, found: Option<(u64, Found)> },
+    Read {
+        job: JobId,
+        found: Option<(u64, Found)>,
+    },
     /// An agent answered an order: `Ok(None)` when nobody answers its subject.
-    Replied { job: JobId, attempt: u32, reply: Result<Option<RunReply>, Error> },
+    Replied {
+        job: JobId,
+        attempt: u32,
+        reply: Result<Option<RunReply>, Error>,
+    },
     /// An attempt was opened, or the job has ended meanwhile.
-    Opened { job: JobId, attempt: u32, end: Option<Box<JobEnd>> },
+    Opened {
+        job: JobId,
+        attempt: u32,
+        end: Option<Box<JobEnd>>,
+    },
     /// The final is in the transcript.
     Finalized { job: JobId, end: Box<JobEnd> },
     /// An agent answered a stop order.
-    Canceled { job: JobId, end: Option<Box<JobEnd>> },
+    Canceled {
+        job: JobId,
+        end: Option<Box<JobEnd>>,
+    },
     /// History knows of the end.
     Told { job: JobId },
     /// Nothing hangs on it.
@@ -58,16 +76,25 @@ pub(crate) struct Hands {
 
 impl Hands {
     pub(crate) fn new(bus: &Bus) -> Self {
-        Self { bus: bus.clone(), jobs: bus.bucket(JOBS) }
+        Self {
+            bus: bus.clone(),
+            jobs: bus.bucket(JOBS),
+        }
     }
 
     /// Writes a record; an ended one expires by itself.
     pub(crate) fn write(&self, record: Job, expected: u64) -> Effect {
         let jobs = self.jobs.clone();
         Box::pin(async move {
-            let ttl = record.state.is_ended().then(|| Duration::from_secs(ENDED_RETENTION_S));
+            let ttl = record
+                .state
+                .is_ended()
+                .then(|| Duration::from_secs(ENDED_RETENTION_S));
             let result = jobs.set(&record.id, &record, expected, ttl).await;
-            Done::Written { job: record.id, result }
+            Done::Written {
+                job: record.id,
+                result,
+            }
         })
     }
 
@@ -84,9 +111,14 @@ impl Hands {
                             Some(_) => Found::Other,
                         };
                         let found = found.map(|found| (found.revision, compare(found.value)));
-                        return Done::Read { job: record.id, found };
+                        return Done::Read {
+                            job: record.id,
+                            found,
+                        };
                     }
-                    Err(error) => tracing::debug!(%error, job.id = %record.id, "the record cannot be read now"),
+                    Err(error) => {
+                        tracing::debug!(%error, job.id = %record.id, "the record cannot be read now")
+                    }
                 }
                 pause().await;
             }
@@ -106,7 +138,11 @@ impl Hands {
                 Err(error) => Err(error),
                 Ok(reply) => Ok(Some(reply)),
             };
-            Done::Replied { job: order.job, attempt: order.attempt, reply }
+            Done::Replied {
+                job: order.job,
+                attempt: order.attempt,
+                reply,
+            }
         })
     }
 
@@ -116,7 +152,8 @@ impl Hands {
         Box::pin(async move {
             let attempt = mark.attempt;
             let is_ours = |last: &Entry| matches!(last, Entry::Mark(found) if *found == mark);
-            let end = write_behind_last(&bus, &reader, job, &Entry::Mark(mark.clone()), is_ours).await;
+            let end =
+                write_behind_last(&bus, &reader, job, &Entry::Mark(mark.clone()), is_ours).await;
             Done::Opened { job, attempt, end }
         })
     }
@@ -126,8 +163,13 @@ impl Hands {
         let bus = self.bus.clone();
         Box::pin(async move {
             let ours = job_end(&end, crate::view::unix_ms());
-            let found = write_behind_last(&bus, &reader, job, &Entry::Final(Box::new(end)), |_| false).await;
-            Done::Finalized { job, end: found.unwrap_or_else(|| Box::new(ours)) }
+            let found =
+                write_behind_last(&bus, &reader, job, &Entry::Final(Box::new(end)), |_| false)
+                    .await;
+            Done::Finalized {
+                job,
+                end: found.unwrap_or_else(|| Box::new(ours)),
+            }
         })
     }
 
@@ -144,7 +186,10 @@ impl Hands {
                 },
                 Ok(CancelReply::NotRunning | CancelReply::Stale { .. }) | Err(_) => None,
             };
-            Done::Canceled { job: order.job, end }
+            Done::Canceled {
+                job: order.job,
+                end,
+            }
         })
     }
 
@@ -160,14 +205,24 @@ impl Hands {
     }
 
     /// Answers with what the record says of a job that is not in memory.
-    pub(crate) fn answer_from_record(&self, id: JobId, question: Question<(), (), JobSummary>) -> Effect {
+    pub(crate) fn answer_from_record(
+        &self,
+        id: JobId,
+        question: Question<(), (), JobSummary>,
+    ) -> Effect {
         let jobs = self.jobs.clone();
         Box::pin(async move {
-            let found = jobs.get(&id).await.map(|found| found.and_then(|found| found.value));
+            let found = jobs
+                .get(&id)
+                .await
+                .map(|found| found.and_then(|found| found.value));
             let answer = match found {
                 Ok(Some(record)) => Ok(summary(&record, false, None)),
                 Ok(None) => Err(unknown(&id)),
-                Err(error) => Err(ErrorBody::new(ErrorCode::PoolUnready, format!("the job store does not answer: {error}"))),
+                Err(error) => Err(ErrorBody::new(
+                    ErrorCode::PoolUnready,
+                    format!("the job store does not answer: {error}"),
+                )),
             };
             question.answer(answer).await;
             Done::Nothing
@@ -207,9 +262,13 @@ pub(crate) async fn last_entry(bus: &Bus, reader: &ReaderId, job: JobId) -> Opti
             Ok(None) => return None,
             Ok(Some(stored)) => match serde_json::from_slice(&stored.payload) {
                 Ok(entry) => return Some((stored.sequence, entry)),
-                Err(error) => tracing::error!(%error, job.id = %job, "the last entry of a transcript cannot be read"),
+                Err(error) => {
+                    tracing::error!(%error, job.id = %job, "the last entry of a transcript cannot be read")
+                }
             },
-            Err(error) => tracing::debug!(%error, job.id = %job, "the transcript cannot be read now"),
+            Err(error) => {
+                tracing::debug!(%error, job.id = %job, "the transcript cannot be read now")
+            }
         }
         pause().await;
     }
@@ -229,7 +288,9 @@ async fn write_behind_last(
     let payload: Vec<u8> = serde_json::to_vec(entry).unwrap_or_default();
     loop {
         let after = match last_entry(bus, reader, job).await {
-            Some((_, Entry::Final(end))) => return Some(Box::new(job_end(&end, crate::view::unix_ms()))),
+            Some((_, Entry::Final(end))) => {
+                return Some(Box::new(job_end(&end, crate::view::unix_ms())));
+            }
             Some((_, last)) if is_ours(&last) => return None,
             Some((sequence, _)) => sequence,
             None => 0,
@@ -247,7 +308,15 @@ async fn write_behind_last(
 
 fn is_same(stored: &Job, ours: &Job) -> bool {
     let key = |job: &Job| {
-        (job.queue_seq, job.state, job.attempt, job.failures, job.created_ms, job.assigned.clone(), job.gateway.clone())
+        (
+            job.queue_seq,
+            job.state,
+            job.attempt,
+            job.failures,
+            job.created_ms,
+            job.assigned.clone(),
+            job.gateway.clone(),
+        )
     };
     stored.request_digest == ours.request_digest && key(stored) == key(ours)
 }

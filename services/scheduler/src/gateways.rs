@@ -38,13 +38,22 @@ impl Gateways {
     }
 
     /// Gateways that are gone for sure.
-    pub(crate) fn take_dead(&mut self, now: Instant, connected_since: Option<Instant>) -> Vec<ReaderId> {
-        let steady = connected_since.is_some_and(|since| now.saturating_duration_since(since) >= TTL);
+    pub(crate) fn take_dead(
+        &mut self,
+        now: Instant,
+        connected_since: Option<Instant>,
+    ) -> Vec<ReaderId> {
+        let steady =
+            connected_since.is_some_and(|since| now.saturating_duration_since(since) >= TTL);
         if !steady {
             return Vec::new();
         }
-        let dead: Vec<ReaderId> =
-            self.gone.iter().filter(|(_, at)| now >= **at).map(|(gateway, _)| gateway.clone()).collect();
+        let dead: Vec<ReaderId> = self
+            .gone
+            .iter()
+            .filter(|(_, at)| now >= **at)
+            .map(|(gateway, _)| gateway.clone())
+            .collect();
         for gateway in &dead {
             self.gone.remove(gateway);
         }

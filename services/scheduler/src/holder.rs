@@ -11,14 +11,16 @@ use anyhow::bail;
 use futures_util::stream::FuturesUnordered;
 use orchion_bus::{AppendError, Bus, Change, LeaseHandle, Question};
 use orchion_contract::job::{
-    Admission, CancelOrder, CancelReason, Job, JobEnd, JobEvent, JobState, JobSummary, Outcome, RunOrder, RunReply,
+    Admission, CancelOrder, CancelReason, Job, JobEnd, JobEvent, JobState, JobSummary, Outcome,
+    RunOrder, RunReply,
 };
 use orchion_contract::lease::{Lease, LeaseKey};
 use orchion_contract::node::{Heartbeat, Node};
 use orchion_contract::transcript::{Entry, Final, Mark};
 use orchion_contract::{ErrorBody, ErrorCode, JobId, NodeId, ReaderId};
 use orchion_scheduler_core::{
-    Adopted, ClusterState, Durations, Ledger, Limits, Next, Now, Phase, Step, Write, adopt, after_end, after_reply, plan,
+    Adopted, ClusterState, Durations, Ledger, Limits, Next, Now, Phase, Step, Write, adopt,
+    after_end, after_reply, plan,
 };
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -67,7 +69,10 @@ impl Holder {
             bus: bus.clone(),
             lease: lease.clone(),
             epoch,
-            limits: Limits { queue_capacity: settings.queue_capacity, gone_after: settings.gone_after.0 },
+            limits: Limits {
+                queue_capacity: settings.queue_capacity,
+                gone_after: settings.gone_after.0,
+            },
             start: Instant::now(),
             state: ClusterState::default(),
             open: HashMap::new(),
@@ -94,7 +99,8 @@ impl Holder {
     /// When to look again though nothing happened.
     pub(crate) fn next_wake(&self) -> Instant {
         let soon = Instant::now() + TICK;
-        self.next_plan.map_or(soon, |at| (self.start + at).min(soon))
+        self.next_plan
+            .map_or(soon, |at| (self.start + at).min(soon))
     }
 
     // Taking over.
@@ -111,12 +117,21 @@ impl Holder {
         if let Some(gateway) = &job.gateway {
             self.gateways.expect(gateway, Instant::now());
         }
-        self.open.insert(id, Open { ledger: Ledger::new(revision), admissions: Vec::new(), cancelers: Vec::new() });
+        self.open.insert(
+            id,
+            Open {
+                ledger: Ledger::new(revision),
+                admissions: Vec::new(),
+                cancelers: Vec::new(),
+            },
+        );
         self.state.insert(job, now + left, now);
         match adopted {
             Adopted::Ended(end) => self.end(&id, *end),
             Adopted::Opened { .. } => self.state.update(&id, |job| job.has_prefix = true),
-            Adopted::AsRecorded { has_prefix } => self.state.update(&id, |job| job.has_prefix |= has_prefix),
+            Adopted::AsRecorded { has_prefix } => {
+                self.state.update(&id, |job| job.has_prefix |= has_prefix)
+            }
         }
     }
 
@@ -126,7 +141,11 @@ impl Holder {
         self.ended_order.push_back(job.id);
         self.ended.insert(job.id, job);
         while self.ended_order.len() > REMEMBERED {
-            if let Some(oldest) = self.ended_order.pop_front().filter(|oldest| !self.open.contains_key(oldest)) {
+            if let Some(oldest) = self
+                .ended_order
+                .pop_front()
+                .filter(|oldest| !self.open.contains_key(oldest))
+            {
                 self.ended.remove(&oldest);
             }
         }
@@ -134,8 +153,12 @@ impl Holder {
 
     /// Sends every order again: agents answer what they have, and learn our epoch.
     pub(crate) fn resume(&mut self) {
-        let placed: Vec<JobId> =
-            self.state.jobs().filter(|job| job.phase == Phase::Ordered).map(|job| job.record.id).collect();
+        let placed: Vec<JobId> = self
+            .state
+            .jobs()
+            .filter(|job| job.phase == Phase::Ordered)
+            .map(|job| job.record.id)
+            .collect();
         for job in placed {
             self.order(&job);
         }
@@ -156,7 +179,11 @@ impl Holder {
     }
 
     pub(crate) fn lease_changed(&mut self, change: Change<LeaseKey, Lease>) {
-        if let Change::Set { key: LeaseKey::Gateway(gateway), found } = change {
+        if let Change::Set {
+            key: LeaseKey::Gateway(gateway),
+            found,
+        } = change
+        {
             match found.value {
                 Some(_) => self.gateways.lives(gateway),
                 None => self.gateways.ended(gateway, Instant::now()),
@@ -170,7 +197,11 @@ impl Holder {
         let now = self.now();
         let mine = |job: &orchion_scheduler_core::JobView, attempt: u32| {
             job.record.attempt == attempt
-                && job.record.assigned.as_ref().is_some_and(|to| to.node == beat.node && to.instance == beat.instance)
+                && job
+                    .record
+                    .assigned
+                    .as_ref()
+                    .is_some_and(|to| to.node == beat.node && to.instance == beat.instance)
         };
         let mut running = BTreeSet::new();
         for attempt in &beat.running {
@@ -192,7 +223,12 @@ impl Holder {
                     && now.saturating_sub(job.ordered_at) > patience
             })
         };
-        let silent: Vec<JobId> = self.state.placed_on(&beat.node).filter(silent).copied().collect();
+        let silent: Vec<JobId> = self
+            .state
+            .placed_on(&beat.node)
+            .filter(silent)
+            .copied()
+            .collect();
         for job in silent {
             tracing::debug!(job.id = %job, node.id = %beat.node, "assigned and not running: ordered again");
             self.order(&job);
@@ -201,14 +237,23 @@ impl Holder {
 
     pub(crate) fn tick(&mut self) {
         self.must_plan = true;
-        for gateway in self.gateways.take_dead(Instant::now(), self.bus.connected_since()) {
+        for gateway in self
+            .gateways
+            .take_dead(Instant::now(), self.bus.connected_since())
+        {
             self.gateway_is_dead(&gateway);
         }
     }
 
     fn gateway_is_dead(&mut self, gateway: &ReaderId) {
-        let depends = |job: &&orchion_scheduler_core::JobView| job.record.gateway.as_ref() == Some(gateway);
-        let jobs: Vec<JobId> = self.state.jobs().filter(depends).map(|job| job.record.id).collect();
+        let depends =
+            |job: &&orchion_scheduler_core::JobView| job.record.gateway.as_ref() == Some(gateway);
+        let jobs: Vec<JobId> = self
+            .state
+            .jobs()
+            .filter(depends)
+            .map(|job| job.record.id)
+            .collect();
         if !jobs.is_empty() {
             tracing::warn!(gateway.id = %gateway, jobs = jobs.len(), "a gateway is gone: its {} chats end", jobs.len());
         }
@@ -222,7 +267,11 @@ impl Holder {
         match done {
             Done::Written { job, result } => self.written(&job, result),
             Done::Read { job, found } => self.read(&job, found)?,
-            Done::Replied { job, attempt, reply } => self.replied(&job, attempt, reply),
+            Done::Replied {
+                job,
+                attempt,
+                reply,
+            } => self.replied(&job, attempt, reply),
             Done::Opened { job, attempt, end } => self.opened(&job, attempt, end),
             Done::Finalized { job, end } => self.end(&job, *end),
             Done::Canceled { job, end } => self.canceled(&job, end),
@@ -233,13 +282,17 @@ impl Holder {
     }
 
     fn written(&mut self, job: &JobId, result: Result<u64, AppendError>) {
-        let Some(open) = self.open.get_mut(job) else { return };
+        let Some(open) = self.open.get_mut(job) else {
+            return;
+        };
         match result {
             Ok(revision) => {
                 open.ledger.written(revision);
                 self.stored(job);
             }
-            Err(error @ AppendError::Full { .. }) if !open.ledger.is_stored() => self.not_admitted(job, &error),
+            Err(error @ AppendError::Full { .. }) if !open.ledger.is_stored() => {
+                self.not_admitted(job, &error)
+            }
             Err(error) => {
                 tracing::debug!(%error, job.id = %job, "a record may not be stored: reading it");
                 open.ledger.unsure();
@@ -249,7 +302,9 @@ impl Holder {
     }
 
     fn read(&mut self, job: &JobId, found: Option<(u64, Found)>) -> anyhow::Result<()> {
-        let Some(open) = self.open.get_mut(job) else { return Ok(()) };
+        let Some(open) = self.open.get_mut(job) else {
+            return Ok(());
+        };
         if let Some((revision, Found::Marker)) = found {
             open.ledger.is_free(revision);
         } else {
@@ -266,7 +321,9 @@ impl Holder {
     /// The record is stored as far as it goes.
     fn stored(&mut self, id: &JobId) {
         let now_ms = unix_ms();
-        let Some(open) = self.open.get_mut(id) else { return };
+        let Some(open) = self.open.get_mut(id) else {
+            return;
+        };
         if open.ledger.is_stored() && !open.admissions.is_empty() {
             let questions = std::mem::take(&mut open.admissions);
             if let Some(admission) = self.admission(id, now_ms) {
@@ -279,7 +336,9 @@ impl Holder {
                 }
             }
         }
-        let Some(open) = self.open.get(id) else { return };
+        let Some(open) = self.open.get(id) else {
+            return;
+        };
         if !open.ledger.is_clean() {
             self.touched.insert(*id);
             return;
@@ -297,13 +356,22 @@ impl Holder {
     /// The store is full: nothing of the job may stay.
     fn not_admitted(&mut self, id: &JobId, error: &AppendError) {
         tracing::error!(%error, job.id = %id, "a job could not be stored and was refused");
-        let assigned = self.state.remove(id).and_then(|job| job.record.assigned.map(|to| (to, job.record.attempt)));
+        let assigned = self
+            .state
+            .remove(id)
+            .and_then(|job| job.record.assigned.map(|to| (to, job.record.attempt)));
         if let Some((to, attempt)) = assigned {
             self.drop_attempt(&to.node, *id, attempt);
         }
-        let message = "the job store takes nothing now: free disk space on the NATS host, then try again";
+        let message =
+            "the job store takes nothing now: free disk space on the NATS host, then try again";
         let failure = ErrorBody::new(ErrorCode::PoolUnready, message);
-        for question in self.open.remove(id).into_iter().flat_map(|open| open.admissions) {
+        for question in self
+            .open
+            .remove(id)
+            .into_iter()
+            .flat_map(|open| open.admissions)
+        {
             let failure = failure.clone();
             self.under_way.push(Box::pin(async move {
                 question.answer(Err(failure)).await;
@@ -312,7 +380,12 @@ impl Holder {
         }
     }
 
-    fn replied(&mut self, id: &JobId, attempt: u32, reply: Result<Option<RunReply>, orchion_bus::Error>) {
+    fn replied(
+        &mut self,
+        id: &JobId,
+        attempt: u32,
+        reply: Result<Option<RunReply>, orchion_bus::Error>,
+    ) {
         let reply = match reply {
             Ok(reply) => reply,
             Err(error) => {
@@ -322,7 +395,9 @@ impl Holder {
             }
         };
         let now = self.now();
-        let Some(job) = self.state.job(id) else { return };
+        let Some(job) = self.state.job(id) else {
+            return;
+        };
         if job.phase == Phase::Ending {
             return;
         }
@@ -335,7 +410,10 @@ impl Holder {
             self.end(id, *end);
             return;
         }
-        let current = self.state.job(id).is_some_and(|job| job.record.attempt == attempt && job.phase == Phase::Opening);
+        let current = self
+            .state
+            .job(id)
+            .is_some_and(|job| job.record.attempt == attempt && job.phase == Phase::Opening);
         if current {
             self.touch(id);
         }
@@ -345,7 +423,11 @@ impl Holder {
         match end {
             Some(end) => self.end(id, *end),
             None => {
-                let reason = self.state.job(id).and_then(|job| job.stop_reason).unwrap_or(CancelReason::Client);
+                let reason = self
+                    .state
+                    .job(id)
+                    .and_then(|job| job.stop_reason)
+                    .unwrap_or(CancelReason::Client);
                 self.finalize(id, reason);
             }
         }
@@ -354,8 +436,12 @@ impl Holder {
     /// How an attempt ended, as its agent tells.
     pub(crate) fn attempt_ended(&mut self, end: &orchion_contract::job::AttemptEnd) {
         let now = self.now();
-        let Some(job) = self.state.job(&end.job) else { return };
-        if job.phase == Phase::Ending && !matches!(end.how, orchion_contract::job::AttemptOutcome::Final { .. }) {
+        let Some(job) = self.state.job(&end.job) else {
+            return;
+        };
+        if job.phase == Phase::Ending
+            && !matches!(end.how, orchion_contract::job::AttemptOutcome::Final { .. })
+        {
             return;
         }
         let next = after_end(job, end, now);
@@ -374,7 +460,13 @@ impl Holder {
             Next::Ended(end) => self.end(id, *end),
             Next::Outranked(epoch) => self.lease.outranked(epoch),
             Next::GiveUp(error) => self.fail(id, error),
-            Next::Again { not_before, avoid, counts, failed, busy } => {
+            Next::Again {
+                not_before,
+                avoid,
+                counts,
+                failed,
+                busy,
+            } => {
                 if let Some(replica) = avoid.as_ref().filter(|_| busy) {
                     self.state.is_busy(replica);
                 }
@@ -413,13 +505,24 @@ impl Holder {
     fn perform(&mut self, step: Step) {
         match step {
             Step::Assign { job, assignment } => {
-                let first = self.state.job(&job).is_some_and(|job| job.record.attempt == 0);
+                let first = self
+                    .state
+                    .job(&job)
+                    .is_some_and(|job| job.record.attempt == 0);
                 let mark = Mark {
                     attempt: self.state.job(&job).map_or(1, |job| job.record.attempt + 1),
                     node: assignment.node.clone(),
                     instance: assignment.instance.clone(),
                 };
-                self.state.assign(&job, assignment, if first { Phase::Ordered } else { Phase::Opening });
+                self.state.assign(
+                    &job,
+                    assignment,
+                    if first {
+                        Phase::Ordered
+                    } else {
+                        Phase::Opening
+                    },
+                );
                 if first {
                     // The chain makes it safe to order before the record is stored.
                     self.touch(&job);
@@ -456,9 +559,13 @@ impl Holder {
                 job.phase = Phase::Ordered;
             }
         });
-        let Some(job) = self.state.job(id) else { return };
+        let Some(job) = self.state.job(id) else {
+            return;
+        };
         let record = &job.record;
-        let (Some(to), Some(spec)) = (record.assigned.as_ref(), record.spec.as_ref()) else { return };
+        let (Some(to), Some(spec)) = (record.assigned.as_ref(), record.spec.as_ref()) else {
+            return;
+        };
         let order = RunOrder {
             job: record.id,
             reader: record.reader.clone(),
@@ -476,14 +583,22 @@ impl Holder {
     }
 
     fn drop_attempt(&mut self, node: &NodeId, job: JobId, attempt: u32) {
-        let order = CancelOrder { job, attempt, epoch: self.epoch, reason: CancelReason::Superseded };
-        self.under_way.push(self.hands.drop_attempt(node.clone(), order));
+        let order = CancelOrder {
+            job,
+            attempt,
+            epoch: self.epoch,
+            reason: CancelReason::Superseded,
+        };
+        self.under_way
+            .push(self.hands.drop_attempt(node.clone(), order));
     }
 
     /// Ends a job that somebody, or the clock, does not want any more.
     pub(crate) fn stop(&mut self, id: &JobId, reason: CancelReason) {
         let now = self.now();
-        let Some(job) = self.state.job(id) else { return };
+        let Some(job) = self.state.job(id) else {
+            return;
+        };
         let attempt = job.record.attempt;
         let to = job.record.assigned.as_ref().map(|to| to.node.clone());
         match (job.phase, to) {
@@ -496,7 +611,12 @@ impl Holder {
             (Phase::Ordered | Phase::Running, Some(node)) => {
                 self.state.ending(id);
                 self.state.update(id, |job| job.stop_reason = Some(reason));
-                let order = CancelOrder { job: *id, attempt, epoch: self.epoch, reason };
+                let order = CancelOrder {
+                    job: *id,
+                    attempt,
+                    epoch: self.epoch,
+                    reason,
+                };
                 self.under_way.push(self.hands.cancel(node, order));
             }
             (Phase::Queued | Phase::Opening | Phase::Ordered | Phase::Running, _) => {
@@ -510,7 +630,10 @@ impl Holder {
         let (outcome, error) = match reason {
             CancelReason::Deadline => {
                 let message = "the deadline passed before the answer was complete: allow more time with deadline_ms";
-                (Outcome::Failed, Some(ErrorBody::new(ErrorCode::DeadlineUnmet, message)))
+                (
+                    Outcome::Failed,
+                    Some(ErrorBody::new(ErrorCode::DeadlineUnmet, message)),
+                )
             }
             CancelReason::Client
             | CancelReason::Disconnect
@@ -527,7 +650,9 @@ impl Holder {
     }
 
     fn write_final(&mut self, id: &JobId, outcome: Outcome, error: Option<ErrorBody>) {
-        let Some(job) = self.state.job(id) else { return };
+        let Some(job) = self.state.job(id) else {
+            return;
+        };
         let end = Final {
             attempt: job.record.attempt,
             outcome,
@@ -539,15 +664,19 @@ impl Holder {
             continued: None,
             times: Default::default(),
         };
-        self.under_way.push(self.hands.finalize(job.record.reader.clone(), *id, end));
+        self.under_way
+            .push(self.hands.finalize(job.record.reader.clone(), *id, end));
     }
 
     /// A job has ended: its slot is free, history is told, then the record.
     pub(crate) fn end(&mut self, id: &JobId, end: JobEnd) {
-        let Some(job) = self.state.remove(id) else { return };
+        let Some(job) = self.state.remove(id) else {
+            return;
+        };
         let mut record = job.record;
         if let Some(to) = &record.assigned {
-            self.durations.observe(&record.model, end.at_ms.saturating_sub(to.at_ms));
+            self.durations
+                .observe(&record.model, end.at_ms.saturating_sub(to.at_ms));
         }
         record.state = end.outcome.state();
         record.end = Some(end);
@@ -555,9 +684,14 @@ impl Holder {
         let told = summary(&record, false, None);
         tracing::debug!(job.id = %id, job.state = %record.state, attempt = record.attempt, "job {id} is {}", record.state);
         self.under_way.push(self.hands.tell_end(told.clone()));
-        self.under_way.push(self.hands.tell_state(event(&record, "it has ended")));
+        self.under_way
+            .push(self.hands.tell_state(event(&record, "it has ended")));
         self.remember(record);
-        let cancelers = self.open.get_mut(id).map(|open| std::mem::take(&mut open.cancelers)).unwrap_or_default();
+        let cancelers = self
+            .open
+            .get_mut(id)
+            .map(|open| std::mem::take(&mut open.cancelers))
+            .unwrap_or_default();
         for question in cancelers {
             let told = told.clone();
             self.under_way.push(Box::pin(async move {
@@ -580,9 +714,13 @@ impl Holder {
             Some(job) => Some(&job.record),
             None => self.ended.get(id),
         };
-        let (Some(open), Some(record)) = (self.open.get_mut(id), record) else { return };
+        let (Some(open), Some(record)) = (self.open.get_mut(id), record) else {
+            return;
+        };
         match open.ledger.next_write() {
-            Some(Write::Set { expected }) => self.under_way.push(self.hands.write(record.clone(), expected)),
+            Some(Write::Set { expected }) => self
+                .under_way
+                .push(self.hands.write(record.clone(), expected)),
             Some(Write::Read) => self.under_way.push(self.hands.read(record.clone())),
             None => {}
         }
@@ -590,7 +728,8 @@ impl Holder {
 
     fn tell_state(&mut self, id: &JobId, reason: &str) {
         if let Some(job) = self.state.job(id) {
-            self.under_way.push(self.hands.tell_state(event(&job.record, reason)));
+            self.under_way
+                .push(self.hands.tell_state(event(&job.record, reason)));
         }
     }
 
@@ -610,9 +749,14 @@ impl Holder {
         let job = self.state.job(id)?;
         let position = self.state.position(id);
         let model = &job.record.model;
-        let slots = self.state.replicas_of(model).filter_map(|key| self.state.replica(key));
+        let slots = self
+            .state
+            .replicas_of(model)
+            .filter_map(|key| self.state.replica(key));
         let slots: u32 = slots.map(|(_, view)| view.replica.slots).sum();
-        let predicted_start_ms = position.map_or(0, |position| self.durations.until_start(model, position, slots));
+        let predicted_start_ms = position.map_or(0, |position| {
+            self.durations.until_start(model, position, slots)
+        });
         let queued = self.state.queue_length(model);
         let crowded = queued * 5 > self.limits.queue_capacity * 4;
         Some(Admission {

@@ -38,13 +38,24 @@ pub static PROGRAM: Program<Config> = Program {
 /// # Errors
 /// When NATS refuses us or the streams cannot be created.
 pub async fn start(config: Config, tasks: &Tasks) -> anyhow::Result<()> {
-    let bus = Bus::connect(&config.nats, Identity::of(tasks)?, tasks.stop()).await.context("connect to NATS")?;
+    let bus = Bus::connect(&config.nats, Identity::of(tasks)?, tasks.stop())
+        .await
+        .context("connect to NATS")?;
     bus.attach(tasks);
-    bus.ensure_all().await.context("create streams and buckets")?;
+    bus.ensure_all()
+        .await
+        .context("create streams and buckets")?;
     let questions = questions::listen(&bus, tasks).await?;
-    let lease = LeaseHandle::contend(&bus, LeaseKey::Scheduler, Duration::from_secs(SERVICE_TTL_S), tasks);
+    let lease = LeaseHandle::contend(
+        &bus,
+        LeaseKey::Scheduler,
+        Duration::from_secs(SERVICE_TTL_S),
+        tasks,
+    );
     let settings = config.scheduler;
-    tasks.spawn_support("session", move |stop| session::run(bus, lease, questions, settings, stop));
+    tasks.spawn_support("session", move |stop| {
+        session::run(bus, lease, questions, settings, stop)
+    });
     Ok(())
 }
 

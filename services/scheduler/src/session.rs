@@ -34,7 +34,12 @@ pub(crate) async fn run(
     while !stop.is_stopping() {
         let epoch = *changes.borrow_and_update();
         if let Some(epoch) = epoch {
-            let session = Session { bus: &bus, lease: &lease, settings: &settings, epoch };
+            let session = Session {
+                bus: &bus,
+                lease: &lease,
+                settings: &settings,
+                epoch,
+            };
             let served = tokio::select! {
                 served = session.serve(&mut questions) => served,
                 () = stop.stopped() => Ok(()),
@@ -42,7 +47,8 @@ pub(crate) async fn run(
             };
             if let Err(error) = served {
                 tracing::warn!(error = format!("{error:#}"), "reading the state anew");
-                stop.unless_stopped(tokio::time::sleep(Duration::from_millis(100))).await;
+                stop.unless_stopped(tokio::time::sleep(Duration::from_millis(100)))
+                    .await;
             }
             continue;
         }
@@ -133,11 +139,20 @@ impl Session<'_> {
             let last = last_entry(self.bus, &job.reader, job.id).await;
             (job, revision, last.map(|(_, entry)| entry))
         };
-        let mut adopted = futures_util::stream::iter(open).map(adopt).buffer_unordered(READ_AT_ONCE);
+        let mut adopted = futures_util::stream::iter(open)
+            .map(adopt)
+            .buffer_unordered(READ_AT_ONCE);
         while let Some((job, revision, last)) = adopted.next().await {
             holder.adopt(job, revision, last.as_ref(), unix_ms());
         }
-        Ok((holder, Sources { nodes, leases, beats }))
+        Ok((
+            holder,
+            Sources {
+                nodes,
+                leases,
+                beats,
+            },
+        ))
     }
 
     async fn load_jobs(&self, holder: &mut Holder) -> anyhow::Result<Vec<(Job, u64)>> {

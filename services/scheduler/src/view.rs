@@ -1,12 +1,14 @@
 //! Jobs as people and programs see them.
 
-use orchion_contract::job::{Door, Job, JobState, JobSummary, Submit};
 use orchion_contract::UnixMs;
+use orchion_contract::job::{Door, Job, JobState, JobSummary, Submit};
 use std::time::SystemTime;
 
 /// Now, for people and history.
 pub(crate) fn unix_ms() -> UnixMs {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     UnixMs::try_from(since.as_millis()).unwrap_or(UnixMs::MAX)
 }
 
@@ -56,7 +58,11 @@ pub(crate) fn summary(job: &Job, running: bool, queue_position: Option<u32>) -> 
         workload: job.workload,
         model: job.model.clone(),
         priority: job.priority,
-        state: if running { JobState::Running } else { job.state },
+        state: if running {
+            JobState::Running
+        } else {
+            job.state
+        },
         queue_position,
         attempt: job.attempt,
         node: assigned.map(|assigned| assigned.node.clone()),

@@ -18,7 +18,10 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { queue_capacity: 1024, gone_after: Duration::from_secs(30) }
+        Self {
+            queue_capacity: 1024,
+            gone_after: Duration::from_secs(30),
+        }
     }
 }
 
@@ -26,10 +29,16 @@ impl Default for Limits {
 ///
 /// # Errors
 /// The first check that fails, with what to do about it.
-pub fn check(submit: &Submit, state: &ClusterState, limits: Limits, now: Now) -> Result<(), ErrorBody> {
+pub fn check(
+    submit: &Submit,
+    state: &ClusterState,
+    limits: Limits,
+    now: Now,
+) -> Result<(), ErrorBody> {
     let spec = &submit.spec;
     if spec.body.get().len() > MAX_BODY_BYTES {
-        let message = format!("the request is larger than {MAX_BODY_BYTES} bytes: shorten the prompt");
+        let message =
+            format!("the request is larger than {MAX_BODY_BYTES} bytes: shorten the prompt");
         return Err(ErrorBody::new(ErrorCode::PayloadTooLarge, message));
     }
     if spec.workload == Workload::Unknown {
@@ -49,7 +58,12 @@ pub fn check(submit: &Submit, state: &ClusterState, limits: Limits, now: Now) ->
 }
 
 /// Somebody serves the model, or did a moment ago.
-fn served(submit: &Submit, state: &ClusterState, limits: Limits, now: Now) -> Result<(), ErrorBody> {
+fn served(
+    submit: &Submit,
+    state: &ClusterState,
+    limits: Limits,
+    now: Now,
+) -> Result<(), ErrorBody> {
     let model = &submit.spec.model;
     let mut known = false;
     for key in state.replicas_of(model) {
@@ -62,15 +76,32 @@ fn served(submit: &Submit, state: &ClusterState, limits: Limits, now: Now) -> Re
         }
     }
     if known {
-        let message = format!("every node that serves model '{model}' is gone: start one, or choose another model");
+        let message = format!(
+            "every node that serves model '{model}' is gone: start one, or choose another model"
+        );
         return Err(ErrorBody::new(ErrorCode::PoolUnavailable, message).about("model"));
     }
-    let names: Vec<&str> = state.models().map(orchion_contract::ModelName::as_str).collect();
+    let names: Vec<&str> = state
+        .models()
+        .map(orchion_contract::ModelName::as_str)
+        .collect();
     let hint = match names.as_slice() {
         [] => "no node serves any model yet: start a node-agent".to_owned(),
-        names => format!("served are: {}", names.iter().take(20).copied().collect::<Vec<_>>().join(", ")),
+        names => format!(
+            "served are: {}",
+            names
+                .iter()
+                .take(20)
+                .copied()
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
     };
-    Err(ErrorBody::new(ErrorCode::NotFound, format!("model '{model}' is not known; {hint}")).about("model"))
+    Err(ErrorBody::new(
+        ErrorCode::NotFound,
+        format!("model '{model}' is not known; {hint}"),
+    )
+    .about("model"))
 }
 
 /// The queue has room.
@@ -78,7 +109,10 @@ fn room(submit: &Submit, state: &ClusterState, limits: Limits) -> Result<(), Err
     if state.queue_length(&submit.spec.model) < limits.queue_capacity {
         return Ok(());
     }
-    let message = format!("the queue of model '{}' is full: try again later", submit.spec.model);
+    let message = format!(
+        "the queue of model '{}' is full: try again later",
+        submit.spec.model
+    );
     Err(ErrorBody {
         policy_label: Some("reject".to_owned()),
         retry_after_ms: Some(1000),

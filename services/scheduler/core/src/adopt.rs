@@ -28,9 +28,13 @@ pub fn adopt(record: &Job, last: Option<&Entry>, now_ms: UnixMs) -> Adopted {
     match last {
         None => Adopted::AsRecorded { has_prefix: false },
         Some(Entry::Final(end)) => Adopted::Ended(Box::new(job_end(end, now_ms))),
-        Some(entry) if entry.attempt() > record.attempt => Adopted::Opened { attempt: entry.attempt() },
+        Some(entry) if entry.attempt() > record.attempt => Adopted::Opened {
+            attempt: entry.attempt(),
+        },
         Some(Entry::Frame(_) | Entry::Restart(_)) => Adopted::AsRecorded { has_prefix: true },
-        Some(Entry::Mark(_)) => Adopted::AsRecorded { has_prefix: record.state == JobState::Assigned || record.attempt > 1 },
+        Some(Entry::Mark(_)) => Adopted::AsRecorded {
+            has_prefix: record.state == JobState::Assigned || record.attempt > 1,
+        },
     }
 }
 

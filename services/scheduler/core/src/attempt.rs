@@ -79,7 +79,10 @@ fn failed(job: &JobView, error: &ErrorBody, stored: bool, now: Now) -> Next {
         return Next::GiveUp(error.clone());
     }
     if failures >= MAX_ATTEMPTS || job.tries + 1 >= MAX_TRIES {
-        let message = format!("no replica is left after {} attempts; the last one said: {}", job.record.attempt, error.message);
+        let message = format!(
+            "no replica is left after {} attempts; the last one said: {}",
+            job.record.attempt, error.message
+        );
         return Next::GiveUp(ErrorBody::new(ErrorCode::ReplicaExhausted, message));
     }
     again(job, now, stored, true, false)
@@ -88,8 +91,18 @@ fn failed(job: &JobView, error: &ErrorBody, stored: bool, now: Now) -> Next {
 fn again(job: &JobView, now: Now, counts: bool, failed: bool, busy: bool) -> Next {
     let assigned = job.record.assigned.as_ref();
     let avoid = assigned.map(|assigned| (assigned.node.clone(), assigned.replica.clone()));
-    let wait = if busy { Duration::from_millis(20) } else { backoff(job.tries) };
-    Next::Again { not_before: now + wait, avoid, counts, failed, busy }
+    let wait = if busy {
+        Duration::from_millis(20)
+    } else {
+        backoff(job.tries)
+    };
+    Next::Again {
+        not_before: now + wait,
+        avoid,
+        counts,
+        failed,
+        busy,
+    }
 }
 
 /// 100 ms, doubled with each failure in a row, 2 s at most.

@@ -15,7 +15,10 @@ pub struct Durations(BTreeMap<ModelName, f64>);
 impl Durations {
     /// A job took this long from its order to its end, in milliseconds.
     pub fn observe(&mut self, model: &ModelName, ms: u64) {
-        #[expect(clippy::cast_precision_loss, reason = "a mean of milliseconds needs no 53 bits")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a mean of milliseconds needs no 53 bits"
+        )]
         let ms = ms as f64;
         match self.0.get_mut(model) {
             Some(mean) => *mean += WEIGHT * (ms - *mean),
@@ -30,7 +33,11 @@ impl Durations {
     pub fn until_start(&self, model: &ModelName, position: u32, slots: u32) -> u64 {
         let each = self.0.get(model).copied().unwrap_or(DEFAULT_JOB_MS);
         let wait = (f64::from(position) + 1.0) * each / f64::from(slots.max(1));
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive number of milliseconds")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a positive number of milliseconds"
+        )]
         let wait = wait as u64;
         wait
     }

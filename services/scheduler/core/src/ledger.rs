@@ -33,7 +33,11 @@ impl Ledger {
     /// A record that was read with this revision, or is new (0).
     #[must_use]
     pub fn new(revision: u64) -> Self {
-        Self { revision, state: State::Idle, dirty: false }
+        Self {
+            revision,
+            state: State::Idle,
+            dirty: false,
+        }
     }
 
     /// The record has changed.
@@ -59,7 +63,9 @@ impl Ledger {
             State::Idle if self.dirty => {
                 self.dirty = false;
                 self.state = State::Writing;
-                Some(Write::Set { expected: self.revision })
+                Some(Write::Set {
+                    expected: self.revision,
+                })
             }
             State::Unsure => {
                 self.state = State::Reading;

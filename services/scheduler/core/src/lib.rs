@@ -15,8 +15,8 @@ mod state;
 
 pub use admit::{Limits, check};
 pub use adopt::{Adopted, adopt, job_end};
-pub use estimate::Durations;
 pub use attempt::{Next, after_end, after_reply};
+pub use estimate::Durations;
 pub use ledger::{Ledger, Write};
 pub use plan::{Placement, Plan, Step, plan};
 pub use state::{ClusterState, JobView, NodeView, Phase, ReplicaKey, ReplicaView};

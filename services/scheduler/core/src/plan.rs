@@ -71,7 +71,12 @@ pub fn plan(state: &ClusterState, now: Now, unix_ms: UnixMs) -> Plan {
 
 fn expire(state: &ClusterState, now: Now, plan: &mut Plan) {
     let open = |job: &&JobId| state.job(job).is_some_and(|job| job.phase != Phase::Ending);
-    plan.steps.extend(state.overdue(now).filter(open).map(|job| Step::Expire { job: *job }));
+    plan.steps.extend(
+        state
+            .overdue(now)
+            .filter(open)
+            .map(|job| Step::Expire { job: *job }),
+    );
     plan.next = state.next_deadline().filter(|at| *at > now);
 }
 
@@ -83,9 +88,17 @@ fn release(state: &ClusterState, plan: &mut Plan) {
             if matches!(view.phase, Phase::Opening | Phase::Ending) {
                 continue;
             }
-            let other = view.record.assigned.as_ref().is_some_and(|assigned| assigned.instance != node.instance);
+            let other = view
+                .record
+                .assigned
+                .as_ref()
+                .is_some_and(|assigned| assigned.instance != node.instance);
             if lost || other {
-                let reason = if lost { "its node is lost" } else { "its agent was restarted" };
+                let reason = if lost {
+                    "its node is lost"
+                } else {
+                    "its agent was restarted"
+                };
                 plan.steps.push(Step::Release { job: *job, reason });
             }
         }
@@ -101,7 +114,10 @@ fn place(state: &ClusterState, now: Now, unix_ms: UnixMs, plan: &mut Plan) {
                 Choice::Replica(key, placement) => {
                     *taken.entry(key).or_default() += 1;
                     if let Some(assignment) = assignment(state, key, unix_ms) {
-                        plan.steps.push(Step::Assign { job: *id, assignment });
+                        plan.steps.push(Step::Assign {
+                            job: *id,
+                            assignment,
+                        });
                         plan.placements.push(placement);
                     }
                 }
@@ -143,14 +159,21 @@ fn choose<'a>(
     let candidate = |key: &'a ReplicaKey| {
         let (node, view) = state.replica(key)?;
         let used = view.occupied() + taken.get(key).copied().unwrap_or_default();
-        (node.state == NodeState::Online && view.replica.ready).then_some(Candidate { key, view, used })
+        (node.state == NodeState::Online && view.replica.ready).then_some(Candidate {
+            key,
+            view,
+            used,
+        })
     };
     let ready: Vec<Candidate<'a>> = state.replicas_of(model).filter_map(candidate).collect();
     let avoided = |candidate: &&Candidate<'a>| job.avoid.as_ref() == Some(candidate.key);
     if now < job.not_before && !ready.iter().any(|candidate| !avoided(&candidate)) {
         return Choice::Later(job.not_before);
     }
-    let continuing: Vec<&Candidate<'a>> = ready.iter().filter(|candidate| can_continue(job, candidate.view)).collect();
+    let continuing: Vec<&Candidate<'a>> = ready
+        .iter()
+        .filter(|candidate| can_continue(job, candidate.view))
+        .collect();
     let all: Vec<&Candidate<'a>> = ready.iter().collect();
     let (pool, full) = match (job.has_prefix, continuing.is_empty()) {
         (true, false) => (continuing, CANNOT_CONTINUE),
@@ -162,7 +185,8 @@ fn choose<'a>(
     let free = |candidate: &&&Candidate<'a>| candidate.used < candidate.view.replica.slots;
     let others = |candidate: &&&Candidate<'a>| !avoided(*candidate);
     let least = |pool: &mut dyn Iterator<Item = &&Candidate<'a>>| {
-        pool.min_by(|a, b| compare(a, b)).map(|found| (found.key, found.used, found.view.replica.slots))
+        pool.min_by(|a, b| compare(a, b))
+            .map(|found| (found.key, found.used, found.view.replica.slots))
     };
     let mut other = pool.iter().filter(free).filter(others);
     let found = match least(&mut other) {
@@ -173,7 +197,15 @@ fn choose<'a>(
     match found {
         Some((key, used, slots)) => {
             let load = (used, slots);
-            Choice::Replica(key, Placement { job: job.record.id, candidates: ready.len(), chosen: key.clone(), load })
+            Choice::Replica(
+                key,
+                Placement {
+                    job: job.record.id,
+                    candidates: ready.len(),
+                    chosen: key.clone(),
+                    load,
+                },
+            )
         }
         None => Choice::Nowhere(full),
     }
@@ -181,13 +213,21 @@ fn choose<'a>(
 
 /// Least loaded first: share of slots in use, then how many, then by name.
 fn compare(a: &Candidate<'_>, b: &Candidate<'_>) -> Ordering {
-    let share = |x: &Candidate<'_>, y: &Candidate<'_>| u64::from(x.used) * u64::from(y.view.replica.slots);
-    share(a, b).cmp(&share(b, a)).then(a.used.cmp(&b.used)).then(a.key.cmp(b.key))
+    let share =
+        |x: &Candidate<'_>, y: &Candidate<'_>| u64::from(x.used) * u64::from(y.view.replica.slots);
+    share(a, b)
+        .cmp(&share(b, a))
+        .then(a.used.cmp(&b.used))
+        .then(a.key.cmp(b.key))
 }
 
 /// Whether this replica can go on behind what another one wrote.
 fn can_continue(job: &JobView, view: &ReplicaView) -> bool {
-    let before = job.record.prefix_by.as_ref().or(job.record.assigned.as_ref().map(|before| &before.engine));
+    let before = job.record.prefix_by.as_ref().or(job
+        .record
+        .assigned
+        .as_ref()
+        .map(|before| &before.engine));
     let Some(old) = before else { return true };
     let new = &view.replica.engine;
     let same_weights = match (&old.digest, &new.digest) {
@@ -195,7 +235,11 @@ fn can_continue(job: &JobView, view: &ReplicaView) -> bool {
         (None, None) => old.kind == new.kind,
         (Some(_), None) | (None, Some(_)) => false,
     };
-    same_weights && matches!(view.replica.continuation, Continuation::Text | Continuation::Ids)
+    same_weights
+        && matches!(
+            view.replica.continuation,
+            Continuation::Text | Continuation::Ids
+        )
 }
 
 fn assignment(state: &ClusterState, key: &ReplicaKey, unix_ms: UnixMs) -> Option<Assignment> {

@@ -140,7 +140,9 @@ impl ClusterState {
 
     /// Models that have waiting jobs, and those jobs in order.
     pub fn queues(&self) -> impl Iterator<Item = (&ModelName, impl Iterator<Item = &JobId>)> {
-        self.queues.iter().map(|(model, queue)| (model, queue.iter().map(|(_, _, job)| job)))
+        self.queues
+            .iter()
+            .map(|(model, queue)| (model, queue.iter().map(|(_, _, job)| job)))
     }
 
     /// Number of waiting jobs of a model.
@@ -155,7 +157,9 @@ impl ClusterState {
         let job = self.jobs.get(id)?;
         let queue = self.queues.get(&job.record.model)?;
         let key = queue_key(&job.record);
-        queue.contains(&key).then(|| u32::try_from(queue.range(..key).count()).unwrap_or(u32::MAX))
+        queue
+            .contains(&key)
+            .then(|| u32::try_from(queue.range(..key).count()).unwrap_or(u32::MAX))
     }
 
     /// Jobs whose record names a node.
@@ -165,7 +169,10 @@ impl ClusterState {
 
     /// Open jobs whose time is over.
     pub fn overdue(&self, now: Now) -> impl Iterator<Item = &JobId> {
-        self.deadlines.iter().take_while(move |(at, _)| *at <= now).map(|(_, job)| job)
+        self.deadlines
+            .iter()
+            .take_while(move |(at, _)| *at <= now)
+            .map(|(_, job)| job)
     }
 
     /// The next time at which a job's time is over.
@@ -187,7 +194,11 @@ impl ClusterState {
         self.deadlines.insert((deadline, id));
         let has_prefix = record.attempt > 1;
         let placed = record.state == JobState::Assigned && record.assigned.is_some();
-        let phase = if placed { Phase::Ordered } else { Phase::Queued };
+        let phase = if placed {
+            Phase::Ordered
+        } else {
+            Phase::Queued
+        };
         let view = JobView {
             record,
             phase,
@@ -200,7 +211,11 @@ impl ClusterState {
             deadline,
         };
         self.jobs.insert(id, view);
-        if placed { self.count_in(&id) } else { self.enqueue(&id) }
+        if placed {
+            self.count_in(&id)
+        } else {
+            self.enqueue(&id)
+        }
     }
 
     /// Numbers seen in records that are no longer open.
@@ -254,9 +269,20 @@ impl ClusterState {
     /// Changes what is not indexed.
     pub fn update(&mut self, id: &JobId, change: impl FnOnce(&mut JobView)) {
         if let Some(job) = self.jobs.get_mut(id) {
-            let before = (job.record.model.clone(), queue_key(&job.record), job.record.state);
+            let before = (
+                job.record.model.clone(),
+                queue_key(&job.record),
+                job.record.state,
+            );
             change(job);
-            debug_assert_eq!(before, (job.record.model.clone(), queue_key(&job.record), job.record.state));
+            debug_assert_eq!(
+                before,
+                (
+                    job.record.model.clone(),
+                    queue_key(&job.record),
+                    job.record.state
+                )
+            );
         }
     }
 
@@ -266,28 +292,47 @@ impl ClusterState {
         self.unindex(&node.id, known.as_ref());
         let same = |view: &&NodeView| view.instance == node.instance;
         let reported = |id: &ReplicaId| {
-            let view = known.as_ref().filter(same).and_then(|view| view.replicas.get(id));
+            let view = known
+                .as_ref()
+                .filter(same)
+                .and_then(|view| view.replicas.get(id));
             view.map_or(0, |view| view.reported)
         };
         let replicas = node.replicas.iter().map(|replica| {
-            let view = ReplicaView { replica: replica.clone(), recorded: 0, reported: reported(&replica.id) };
+            let view = ReplicaView {
+                replica: replica.clone(),
+                recorded: 0,
+                reported: reported(&replica.id),
+            };
             (replica.id.clone(), view)
         });
         let seen_at = match node.state {
             NodeState::Lost => known.as_ref().map_or(Now::ZERO, |view| view.seen_at),
             NodeState::Online | NodeState::Suspect | NodeState::Unknown => now,
         };
-        let mut view =
-            NodeView { instance: node.instance.clone(), state: node.state, seen_at, replicas: replicas.collect() };
+        let mut view = NodeView {
+            instance: node.instance.clone(),
+            state: node.state,
+            seen_at,
+            replicas: replicas.collect(),
+        };
         for job in self.placed.get(&node.id).into_iter().flatten() {
-            let assigned = self.jobs.get(job).and_then(|job| job.record.assigned.as_ref());
-            if let Some(replica) = assigned.and_then(|assigned| view.replicas.get_mut(&assigned.replica)) {
+            let assigned = self
+                .jobs
+                .get(job)
+                .and_then(|job| job.record.assigned.as_ref());
+            if let Some(replica) =
+                assigned.and_then(|assigned| view.replicas.get_mut(&assigned.replica))
+            {
                 replica.recorded += 1;
             }
         }
         for replica in view.replicas.values() {
             let key = (node.id.clone(), replica.replica.id.clone());
-            self.models.entry(replica.replica.model.clone()).or_default().insert(key);
+            self.models
+                .entry(replica.replica.model.clone())
+                .or_default()
+                .insert(key);
         }
         self.nodes.insert(node.id.clone(), view);
     }
@@ -300,7 +345,9 @@ impl ClusterState {
 
     /// What an agent reports of its load.
     pub fn heartbeat(&mut self, beat: &Heartbeat) {
-        let Some(node) = self.nodes.get_mut(&beat.node) else { return };
+        let Some(node) = self.nodes.get_mut(&beat.node) else {
+            return;
+        };
         if node.instance != beat.instance {
             return;
         }
@@ -315,20 +362,29 @@ impl ClusterState {
 
     /// An agent says that a replica has no slot: full until it reports again.
     pub fn is_busy(&mut self, key: &ReplicaKey) {
-        if let Some(view) = self.nodes.get_mut(&key.0).and_then(|node| node.replicas.get_mut(&key.1)) {
+        if let Some(view) = self
+            .nodes
+            .get_mut(&key.0)
+            .and_then(|node| node.replicas.get_mut(&key.1))
+        {
             view.reported = view.replica.slots;
         }
     }
 
     fn enqueue(&mut self, id: &JobId) {
         if let Some(job) = self.jobs.get(id) {
-            self.queues.entry(job.record.model.clone()).or_default().insert(queue_key(&job.record));
+            self.queues
+                .entry(job.record.model.clone())
+                .or_default()
+                .insert(queue_key(&job.record));
         }
     }
 
     fn dequeue(&mut self, id: &JobId) {
         let Some(job) = self.jobs.get(id) else { return };
-        let Some(queue) = self.queues.get_mut(&job.record.model) else { return };
+        let Some(queue) = self.queues.get_mut(&job.record.model) else {
+            return;
+        };
         queue.remove(&queue_key(&job.record));
         if queue.is_empty() {
             self.queues.remove(&job.record.model);
@@ -336,8 +392,17 @@ impl ClusterState {
     }
 
     fn count_in(&mut self, id: &JobId) {
-        let Some(assigned) = self.jobs.get(id).and_then(|job| job.record.assigned.clone()) else { return };
-        self.placed.entry(assigned.node.clone()).or_default().insert(*id);
+        let Some(assigned) = self
+            .jobs
+            .get(id)
+            .and_then(|job| job.record.assigned.clone())
+        else {
+            return;
+        };
+        self.placed
+            .entry(assigned.node.clone())
+            .or_default()
+            .insert(*id);
         if let Some(view) = self.view_mut(&assigned) {
             view.recorded += 1;
         }
@@ -345,8 +410,12 @@ impl ClusterState {
 
     fn count_out(&mut self, id: &JobId) {
         let Some(job) = self.jobs.get(id) else { return };
-        let Some(assigned) = job.record.assigned.clone() else { return };
-        let Some(placed) = self.placed.get_mut(&assigned.node) else { return };
+        let Some(assigned) = job.record.assigned.clone() else {
+            return;
+        };
+        let Some(placed) = self.placed.get_mut(&assigned.node) else {
+            return;
+        };
         if !placed.remove(id) {
             return;
         }
@@ -361,7 +430,10 @@ impl ClusterState {
     }
 
     fn view_mut(&mut self, assigned: &Assignment) -> Option<&mut ReplicaView> {
-        self.nodes.get_mut(&assigned.node)?.replicas.get_mut(&assigned.replica)
+        self.nodes
+            .get_mut(&assigned.node)?
+            .replicas
+            .get_mut(&assigned.replica)
     }
 
     fn unindex(&mut self, id: &NodeId, known: Option<&NodeView>) {

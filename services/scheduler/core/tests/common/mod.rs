@@ -1,0 +1,176 @@
+//! A small cluster, built by hand.
+#![allow(clippy::allow_attributes_without_reason, clippy::allow_attributes, clippy::unwrap_used, unreachable_pub)]
+
+use orchion_contract::job::{
+    DEFAULT_DEADLINE_MS, Door, Job, JobSpec, JobState, Outcome, Priority, Submit, Workload,
+};
+use orchion_contract::node::{
+    Capabilities, Continuation, EngineKind, EngineRef, Node, NodeState, Replica,
+};
+use orchion_contract::transcript::Final;
+use orchion_contract::{InstanceId, JobId, NodeId, ReaderId, ReplicaId};
+use orchion_scheduler_core::{ClusterState, Now, Phase, Step, plan};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+#[derive(Default)]
+pub struct Cluster {
+    pub state: ClusterState,
+    pub now: Now,
+    nodes: BTreeMap<String, Node>,
+}
+
+impl Cluster {
+    pub fn with_nodes(nodes: &[(&str, u32)]) -> Self {
+        let mut cluster = Self { now: Duration::from_millis(1), ..Self::default() };
+        for (name, slots) in nodes {
+            cluster.add_node(name, *slots);
+        }
+        cluster
+    }
+
+    pub fn add_node(&mut self, name: &str, slots: u32) {
+        self.add_node_with(name, slots, Continuation::Text);
+    }
+
+    pub fn add_node_with(&mut self, name: &str, slots: u32, continuation: Continuation) {
+        let engine = EngineRef { kind: EngineKind::OpenAi, version: None, digest: None };
+        let replica = Replica {
+            id: ReplicaId::new("r").unwrap(),
+            model: "m".into(),
+            engine,
+            slots,
+            ctx: None,
+            continuation,
+            ready: true,
+            workloads: vec![Workload::Chat],
+        };
+        let node = Node {
+            id: NodeId::new(name).unwrap(),
+            instance: InstanceId::new(format!("{name}-1")).unwrap(),
+            hostname: name.to_owned(),
+            version: String::new(),
+            labels: BTreeMap::new(),
+            capabilities: Capabilities::default(),
+            replicas: vec![replica],
+            state: NodeState::Online,
+            first_seen_ms: 0,
+            last_seen_ms: 0,
+            last_seen_unix: 0,
+            heartbeat_ms: 5000,
+        };
+        self.nodes.insert(name.to_owned(), node.clone());
+        self.state.set_node(&node, self.now);
+    }
+
+    pub fn set_state(&mut self, name: &str, state: NodeState) {
+        let node = self.nodes.get_mut(name).unwrap();
+        node.state = state;
+        self.state.set_node(node, self.now);
+    }
+
+    pub fn restart_agent(&mut self, name: &str) {
+        let node = self.nodes.get_mut(name).unwrap();
+        node.instance = InstanceId::new(format!("{name}-2")).unwrap();
+        self.state.set_node(node, self.now);
+    }
+
+    pub fn submit(&mut self, n: u128) -> JobId {
+        let submit = submit_for(n, "m");
+        let record = Job {
+            id: submit.job,
+            reader: submit.reader.clone(),
+            door: submit.door,
+            gateway: None,
+            workload: submit.spec.workload,
+            model: submit.spec.model.clone(),
+            priority: submit.spec.priority,
+            request_digest: submit.spec.digest(),
+            spec: Some(submit.spec),
+            correlation_id: submit.correlation_id,
+            state: JobState::Pending,
+            queue_seq: self.state.next_queue_seq(),
+            attempt: 0,
+            failures: 0,
+            assigned: None,
+            prefix_by: None,
+            created_ms: 0,
+            deadline_at_ms: DEFAULT_DEADLINE_MS,
+            end: None,
+        };
+        let id = record.id;
+        self.state.insert(record, self.now + Duration::from_millis(DEFAULT_DEADLINE_MS), self.now);
+        id
+    }
+
+    /// Plans and performs until nothing is left to do.
+    pub fn settle(&mut self) {
+        for _ in 0..1000 {
+            let plan = plan(&self.state, self.now, 0);
+            if plan.steps.is_empty() {
+                return;
+            }
+            for step in plan.steps {
+                match step {
+                    Step::Assign { job, assignment } => self.state.assign(&job, assignment, Phase::Ordered),
+                    Step::Release { job, .. } => self.state.release(&job),
+                    Step::Expire { job } => {
+                        self.state.remove(&job);
+                    }
+                }
+            }
+        }
+        panic!("planning does not come to rest");
+    }
+
+    /// Jobs per node.
+    pub fn placed(&self) -> Vec<(String, usize)> {
+        let count = |node: &NodeId| (node.to_string(), self.state.placed_on(node).count());
+        self.state.nodes().keys().map(count).collect()
+    }
+
+    pub fn assert_within_slots(&self) {
+        for (id, node) in self.state.nodes() {
+            for view in node.replicas.values() {
+                let placed = self.state.placed_on(id).count();
+                assert!(placed <= view.replica.slots as usize, "{placed} jobs on {} slots", view.replica.slots);
+                assert_eq!(placed, view.recorded as usize);
+            }
+        }
+    }
+
+    pub fn assert_quiet(&self) {
+        assert_eq!((self.state.open_jobs(), self.state.next_deadline()), (0, None));
+        assert!(self.placed().iter().all(|(_, jobs)| *jobs == 0));
+        self.assert_within_slots();
+    }
+}
+
+pub fn submit_for(n: u128, model: &str) -> Submit {
+    let spec = JobSpec {
+        workload: Workload::Chat,
+        model: model.into(),
+        body: RawValue::from_string("{\"messages\":[]}".to_owned()).unwrap(),
+        max_tokens: None,
+        seed: None,
+        priority: Priority::Interactive,
+        deadline_ms: DEFAULT_DEADLINE_MS,
+    };
+    let job: JobId = format!("00000000-0000-7000-8000-{n:012x}").parse().unwrap();
+    Submit { job, reader: ReaderId::new("g").unwrap(), door: Door::Task, spec, correlation_id: "c".to_owned() }
+}
+
+pub fn end_of(attempt: u32) -> Final {
+    Final {
+        attempt,
+        outcome: Outcome::Completed,
+        finish_reason: Some("stop".to_owned()),
+        usage: Default::default(),
+        error: None,
+        engine: None,
+        node: None,
+        continued: None,
+        times: Default::default(),
+    }
+}
