@@ -1,17 +1,7 @@
 //! Where NATS is and who we are to it: the shared section `nats`.
 
-use orchion_service::{Flag, Secret};
+use orchion_service::Secret;
 use serde::{Deserialize, Serialize};
-
-/// The flag of every program that connects to NATS.
-pub const URL_FLAG: Flag = Flag {
-    name: "nats-url",
-    key: "nats.url",
-    value: "URL",
-    help: "Where NATS is; several servers separated by commas",
-    env: Some("ORCHION_NATS_URL"),
-    aliases: &[],
-};
 
 /// Section `nats` of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -22,7 +22,7 @@ mod system;
 
 pub use attach::NATS_URL_FLAG;
 pub use bucket::{Change, Kv, Versioned, Watch};
-pub use config::{Config, URL_FLAG};
+pub use config::Config;
 pub use connect::{Bus, Identity};
 pub use error::{AppendError, Error};
 pub use lease::LeaseHandle;
