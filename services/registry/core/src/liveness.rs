@@ -6,10 +6,17 @@
 //! connected, and awake, without a break for [`GRACE`]: after a restart of NATS
 //! everybody is missing for a moment, and nobody is dead.
 
+mod connections;
+mod deadlines;
+mod input;
+
 use crate::{Now, Settings};
+use connections::Connections;
+use deadlines::Deadlines;
+pub use input::{Connection, Effect, Input};
 use orchion_contract::NodeId;
 use orchion_contract::node::NodeState;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// How long an observer must have watched before absence means anything.
@@ -26,88 +33,6 @@ const ASLEEP: Duration = Duration::from_secs(3);
 const INTERVALS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3600));
 /// Reason of the server for connections that end because it ends itself.
 const SERVER_ENDS: &str = "Server Shutdown";
-
-/// A connection as the server numbers it: server id and number.
-pub type Connection = (String, u64);
-
-/// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
-    /// Since when each of our own connections has been there without a break.
-    /// Told before every other input.
-    Watching {
-        /// The one over which heartbeats come.
-        beats: Option<Now>,
-        /// The one over which the server's connection events come.
-        connections: Option<Now>,
-    },
-    /// A record was found in the bucket.
-    Restored {
-        /// The node.
-        node: NodeId,
-        /// Its longest time between two beats.
-        interval: Duration,
-        /// What the record says.
-        state: NodeState,
-    },
-    /// A node made itself known.
-    Registered {
-        /// The node.
-        node: NodeId,
-        /// Its longest time between two beats.
-        interval: Duration,
-    },
-    /// A node was taken off the list.
-    Removed(NodeId),
-    /// The registered process of a node beat.
-    Beat {
-        /// The node.
-        node: NodeId,
-        /// When the next one is due.
-        interval: Duration,
-    },
-    /// A node's agent opened a connection.
-    Connected {
-        /// The node.
-        node: NodeId,
-        /// The connection.
-        connection: Connection,
-    },
-    /// A connection of a node's agent ended.
-    Disconnected {
-        /// The node.
-        node: NodeId,
-        /// The connection.
-        connection: Connection,
-        /// Why, in the server's words.
-        reason: String,
-    },
-    /// The connections there were when the server answered.
-    Listed {
-        /// When the question was sent.
-        asked: Now,
-        /// The connections of agents.
-        connections: Vec<(NodeId, Connection)>,
-    },
-    /// Time has passed.
-    Tick,
-}
-
-/// What the shell owes the machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// A node's state changed.
-    Changed {
-        /// The node.
-        node: NodeId,
-        /// Its state now.
-        state: NodeState,
-        /// Why, as a sentence.
-        reason: String,
-    },
-    /// Ask the server for its connections; answer with [`Input::Listed`].
-    List,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -137,8 +62,6 @@ struct Member {
     interval: Duration,
     /// Last beat or registration.
     alive: Option<Now>,
-    /// Its place in the queue of deadlines.
-    due: Option<Now>,
 }
 
 /// Every node's signs of life.
@@ -146,18 +69,15 @@ struct Member {
 pub struct Liveness {
     settings: Settings,
     members: BTreeMap<NodeId, Member>,
-    /// Live connections by node, each with the time we learnt of it. Known
-    /// before a node registers.
-    connections: BTreeMap<NodeId, BTreeMap<Connection, Now>>,
-    /// Connections that ended, so that an older list does not revive them.
-    ended: BTreeMap<Connection, Now>,
-    deadlines: BTreeSet<(Now, NodeId)>,
+    /// Known before a node registers.
+    connections: Connections,
+    deadlines: Deadlines,
     watching_beats: Option<Now>,
     watching_connections: Option<Now>,
     awake_since: Now,
     last_input: Now,
     next_list: Option<Now>,
-    owed: Vec<Effect>,
+    owed: VecDeque<Effect>,
 }
 
 impl Liveness {
@@ -167,15 +87,14 @@ impl Liveness {
         Self {
             settings,
             members: BTreeMap::new(),
-            connections: BTreeMap::new(),
-            ended: BTreeMap::new(),
-            deadlines: BTreeSet::new(),
+            connections: Connections::default(),
+            deadlines: Deadlines::default(),
             watching_beats: None,
             watching_connections: None,
             awake_since: now,
             last_input: now,
             next_list: None,
-            owed: Vec::new(),
+            owed: VecDeque::new(),
         }
     }
 
@@ -189,13 +108,13 @@ impl Liveness {
     #[must_use]
     pub fn next_deadline(&self) -> Now {
         let pulse = self.last_input + PULSE;
-        let first = self.deadlines.first().map_or(pulse, |(due, _)| *due);
+        let first = self.deadlines.first().unwrap_or(pulse);
         first.min(pulse).min(self.next_list.unwrap_or(pulse))
     }
 
     /// What the shell must do now, if anything.
     pub fn next_effect(&mut self) -> Option<Effect> {
-        (!self.owed.is_empty()).then(|| self.owed.remove(0))
+        self.owed.pop_front()
     }
 
     /// Takes in what happened.
@@ -237,8 +156,7 @@ impl Liveness {
             return;
         }
         if connections != self.watching_connections {
-            self.connections.clear();
-            self.ended.clear();
+            self.connections = Connections::default();
             self.next_list = connections.map(|_| now);
         }
         self.watching_beats = beats;
@@ -272,22 +190,18 @@ impl Liveness {
     }
 
     fn insert(&mut self, node: NodeId, state: State, interval: Duration, alive: Option<Now>) {
-        let due = self.members.get(&node).and_then(|member| member.due);
         let member = Member {
             state,
             interval: interval.clamp(INTERVALS.0, INTERVALS.1),
             alive,
-            due,
         };
         self.members.insert(node.clone(), member);
         self.schedule(&node);
     }
 
     fn removed(&mut self, node: &NodeId) {
-        let member = self.members.remove(node);
-        if let Some(due) = member.and_then(|member| member.due) {
-            self.deadlines.remove(&(due, node.clone()));
-        }
+        self.members.remove(node);
+        self.deadlines.remove(node);
     }
 
     fn beat(&mut self, node: &NodeId, interval: Duration, now: Now) {
@@ -309,8 +223,7 @@ impl Liveness {
     }
 
     fn connected(&mut self, node: &NodeId, connection: Connection, now: Now) {
-        let known = self.connections.entry(node.clone()).or_default();
-        known.insert(connection, now);
+        self.connections.opened(node, connection, now);
         self.reconnected(node);
     }
 
@@ -330,15 +243,10 @@ impl Liveness {
             // The server goes, not the node: what follows is our own reconnection.
             return;
         }
-        if let Some(known) = self.connections.get_mut(node) {
-            known.remove(&connection);
-        }
-        self.ended.insert(connection, now);
-        self.ended.retain(|_, ended| *ended + GRACE * 2 > now);
-        if self.has_connection(node) {
+        self.connections.ended(node, connection, now);
+        if self.connections.has(node) {
             return;
         }
-        self.connections.remove(node);
         self.suspect(node, &format!("its connection ended: {reason}"), now);
     }
 
@@ -351,69 +259,36 @@ impl Liveness {
         }
     }
 
-    fn has_connection(&self, node: &NodeId) -> bool {
-        self.connections
-            .get(node)
-            .is_some_and(|known| !known.is_empty())
-    }
-
     fn listed(&mut self, asked: Now, connections: Vec<(NodeId, Connection)>, now: Now) {
         let Some(since) = self.watching_connections.filter(|since| asked >= *since) else {
             return;
         };
-        let settled = since.max(self.awake_since) + GRACE;
-        let mut listed = BTreeMap::<NodeId, BTreeSet<Connection>>::new();
+        let mut listed = connections::Listed::new();
         for (node, connection) in connections {
-            if self
-                .ended
-                .get(&connection)
-                .is_none_or(|ended| *ended < asked)
-            {
-                listed.entry(node).or_default().insert(connection);
+            listed.entry(node).or_default().insert(connection);
+        }
+        self.connections.add(&listed, asked, now);
+        for node in listed.keys() {
+            if self.connections.has(node) {
+                self.reconnected(node);
             }
         }
-        for (node, found) in &listed {
-            let known = self.connections.entry(node.clone()).or_default();
-            for connection in found {
-                known.entry(connection.clone()).or_insert(now);
-            }
-            self.reconnected(node);
-        }
-        if asked >= settled {
-            self.forget_unlisted(&listed, asked, now);
-            self.next_list = Some(now + self.settings.sweep_interval);
-        } else {
+        let settled = since.max(self.awake_since) + GRACE;
+        if asked < settled {
             self.next_list = Some(settled);
+            return;
         }
-    }
-
-    /// Absence in the list of an observer who watched long enough.
-    fn forget_unlisted(
-        &mut self,
-        listed: &BTreeMap<NodeId, BTreeSet<Connection>>,
-        asked: Now,
-        now: Now,
-    ) {
-        let mut missed = BTreeSet::new();
-        self.connections.retain(|node, known| {
-            let found = listed.get(node);
-            known.retain(|connection, learnt| {
-                *learnt >= asked || found.is_some_and(|found| found.contains(connection))
-            });
-            if known.is_empty() {
-                missed.insert(node.clone());
-            }
-            !known.is_empty()
-        });
-        let since = self.watching_connections;
+        self.next_list = Some(now + self.settings.sweep_interval);
+        let mut gone = self.connections.forget_unlisted(&listed, asked);
         // Who beats without a connection of the expected name is there all the same.
-        let in_doubt = |member: &Member| member.alive < since || member.state == State::Unwatched;
+        let in_doubt =
+            |member: &Member| member.alive < Some(since) || member.state == State::Unwatched;
         let absent = self
             .members
             .iter()
-            .filter(|(node, member)| in_doubt(member) && !self.connections.contains_key(*node));
-        missed.extend(absent.map(|(node, _)| node.clone()));
-        for node in &missed {
+            .filter(|(node, member)| in_doubt(member) && !self.connections.has(node));
+        gone.extend(absent.map(|(node, _)| node.clone()));
+        for node in &gone {
             self.suspect(node, "the server knows no connection of it", now);
         }
     }
@@ -422,16 +297,9 @@ impl Liveness {
         if self.next_list.is_some_and(|at| now >= at) {
             // Asked again if no answer comes.
             self.next_list = Some(now + GRACE);
-            self.owed.push(Effect::List);
+            self.owed.push_back(Effect::List);
         }
-        while let Some((due, node)) = self.deadlines.pop_first() {
-            if due > now {
-                self.deadlines.insert((due, node));
-                return;
-            }
-            if let Some(member) = self.members.get_mut(&node) {
-                member.due = None;
-            }
+        while let Some(node) = self.deadlines.take_due(now) {
             match self.verdict(&node) {
                 Some(verdict) if verdict.at <= now => {
                     let reason = verdict.reason();
@@ -486,7 +354,7 @@ impl Liveness {
 
     fn tell(&mut self, node: &NodeId, reason: &str) {
         if let Some(state) = self.state(node) {
-            self.owed.push(Effect::Changed {
+            self.owed.push_back(Effect::Changed {
                 node: node.clone(),
                 state,
                 reason: reason.to_owned(),
@@ -494,24 +362,10 @@ impl Liveness {
         }
     }
 
-    /// Puts a node into the queue. Later deadlines are found out when the
-    /// earlier one passes, so that a beat costs nothing here.
     fn schedule(&mut self, node: &NodeId) {
-        let Some(Verdict { at, .. }) = self.verdict(node) else {
-            return;
-        };
-        let Some(member) = self.members.get_mut(node) else {
-            return;
-        };
-        match member.due {
-            Some(due) if due <= at => return,
-            Some(due) => {
-                self.deadlines.remove(&(due, node.clone()));
-            }
-            None => {}
+        if let Some(verdict) = self.verdict(node) {
+            self.deadlines.look_at(node, verdict.at);
         }
-        member.due = Some(at);
-        self.deadlines.insert((at, node.clone()));
     }
 }
 

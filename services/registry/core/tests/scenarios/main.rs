@@ -1,0 +1,5 @@
+//! Lives of nodes, told in milliseconds of no real time.
+
+mod membership;
+mod presence;
+mod world;
