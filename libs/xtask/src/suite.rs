@@ -14,6 +14,8 @@ use crate::{llama, shell};
 pub(crate) fn tests() -> anyhow::Result<Outcome> {
     let nats_server = locate_or_fetch(&Search::from_environment())?;
     let llama_server = llama::find_or_build()?;
+    // Tests of the whole start binaries of other crates, which no runner builds for them.
+    shell::run(cargo().args(["build", "--workspace", "--bins"]))?;
     let mut command = cargo();
     if shell::first_line("cargo-nextest", &["--version"]).is_some() {
         command.args(["nextest", "run", "--workspace", "--no-fail-fast"]);
