@@ -10,6 +10,7 @@ mod layer;
 mod record;
 mod source;
 
+use std::fs::File;
 use std::io::IsTerminal;
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ pub use feed::{Feed, LogLine};
 pub use record::Record;
 pub use source::Source;
 
-use layer::{RecordLayer, Render, SpansAlways};
+use layer::{RecordLayer, Render, SpansAlways, Witness};
 
 /// The shared section `telemetry`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,7 +96,31 @@ pub fn start(settings: &Settings, source: Arc<Source>) -> anyhow::Result<()> {
         Format::Auto if terminal => Render::Text { colour: true },
         Format::Auto => Render::Json,
     };
-    let subscriber = subscriber(settings, source, render, std::io::stdout)?;
+    install(subscriber(settings, source, render, std::io::stdout, None)?)
+}
+
+/// Like [`start`], but the records go to `file`, as JSON, and each is shown to
+/// `witness`: for a program that has something else to say on its terminal.
+///
+/// # Errors
+/// The process has a subscriber already, or the level is not valid.
+pub fn start_in_file(
+    settings: &Settings,
+    source: Arc<Source>,
+    file: File,
+    witness: impl Fn(&Record<'_>) + Send + Sync + 'static,
+) -> anyhow::Result<()> {
+    let (file, witness) = (Arc::new(file), Box::new(witness));
+    install(subscriber(
+        settings,
+        source,
+        Render::Json,
+        file,
+        Some(witness),
+    )?)
+}
+
+fn install(subscriber: impl tracing::Subscriber + Send + Sync) -> anyhow::Result<()> {
     tracing::subscriber::set_global_default(subscriber)?;
     std::panic::set_hook(Box::new(|panic| {
         let place = panic
@@ -116,12 +141,15 @@ fn subscriber<W>(
     source: Arc<Source>,
     render: Render,
     writer: W,
+    witness: Option<Witness>,
 ) -> anyhow::Result<impl tracing::Subscriber + Send + Sync + use<W>>
 where
     W: for<'a> tracing_subscriber::fmt::MakeWriter<'a> + Send + Sync + 'static,
 {
     let filter: Targets = settings.level.parse()?;
-    let layer = RecordLayer::new(source, render, writer).with_filter(SpansAlways(filter));
+    let layer = RecordLayer::new(source, render, writer)
+        .with_witness(witness)
+        .with_filter(SpansAlways(filter));
     Ok(Registry::default().with(layer))
 }
 

@@ -41,10 +41,14 @@ pub(super) enum Render {
     Text { colour: bool },
 }
 
+/// Is shown each record.
+pub(super) type Witness = Box<dyn Fn(&Record<'_>) + Send + Sync>;
+
 pub(super) struct RecordLayer<W> {
     source: Arc<Source>,
     render: Render,
     writer: W,
+    witness: Option<Witness>,
 }
 
 impl<W> RecordLayer<W> {
@@ -53,7 +57,14 @@ impl<W> RecordLayer<W> {
             source,
             render,
             writer,
+            witness: None,
         }
+    }
+
+    /// Shows each record to `witness`, too.
+    pub(super) fn with_witness(mut self, witness: Option<Witness>) -> Self {
+        self.witness = witness;
+        self
     }
 }
 
@@ -113,6 +124,9 @@ where
     W: for<'a> MakeWriter<'a> + 'static,
 {
     fn emit(&self, source: &Source, record: &Record<'_>, feed: Option<&Arc<Queue>>) {
+        if let Some(witness) = &self.witness {
+            witness(record);
+        }
         // A record is text, numbers and maps with text keys: it can be written.
         let json = || serde_json::to_vec(record).unwrap_or_default();
         let json = match self.render {

@@ -281,7 +281,7 @@ fn capture(
         ..Settings::default()
     };
     let output = Output::default();
-    let subscriber = subscriber(&settings, source.clone(), render, output.clone()).unwrap();
+    let subscriber = subscriber(&settings, source.clone(), render, output.clone(), None).unwrap();
     (subscriber, output)
 }
 

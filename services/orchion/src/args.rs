@@ -1,0 +1,300 @@
+//! The command line, as data.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use orchion_contract::JobId;
+use orchion_contract::job::JobState;
+use orchion_contract::log::Level;
+use orchion_service::HumanDuration;
+
+use crate::exit::EXIT_CODES;
+
+/// Runs AI work on every machine you own.
+#[derive(Debug, Parser)]
+#[command(
+    name = "orchion",
+    version,
+    after_help = EXIT_CODES,
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// Address of a gateway; several are tried in turn [env: ORCHION_URL] [default: http://localhost:8080]
+    #[arg(long, value_name = "URL", global = true, value_delimiter = ',')]
+    pub(crate) url: Vec<String>,
+    /// Token of the gateway; better given in the environment, where other users do not see it [env: ORCHION_TOKEN]
+    #[arg(long, global = true)]
+    pub(crate) token: Option<String>,
+    /// Print JSON for programs: one document, or one line for each event
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Talk to a model; the answer survives the death of a gateway
+    Chat(Chat),
+    /// Give a model a task, and wait for it or not
+    Run(Run),
+    /// List jobs, or look at one
+    Jobs(Jobs),
+    /// List nodes, or look at one
+    Nodes(Nodes),
+    /// List the models that are offered
+    Models,
+    /// Read the logs of all parts
+    Logs(Logs),
+    /// Check this machine and the cluster, and say what to do
+    Doctor(Doctor),
+    /// Print the versions of this program and of the gateway
+    Version,
+    /// Draw the secrets of a deployment in containers
+    #[command(hide = true)]
+    Setup(Setup),
+}
+
+/// How to generate.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Sampling {
+    /// Model to use; without it the first that is offered
+    #[arg(short, long)]
+    pub(crate) model: Option<String>,
+    /// How the model shall behave
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+    /// Most tokens to generate
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) max_tokens: Option<u32>,
+    /// How freely to choose; 0 always takes the likeliest token
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) temperature: Option<f64>,
+    /// Seed of the sampler, for equal answers to equal questions
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) seed: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Chat {
+    /// What to say; without it stdin is read, and a terminal becomes a conversation
+    pub(crate) prompt: Option<String>,
+    #[command(flatten)]
+    pub(crate) sampling: Sampling,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// What to do; without it stdin is read
+    pub(crate) prompt: Option<String>,
+    #[command(flatten)]
+    pub(crate) sampling: Sampling,
+    /// Do not wait: print the job's id and return
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// Whether somebody waits for the answer
+    #[arg(long, value_enum, default_value_t = Priority::Interactive)]
+    pub(crate) priority: Priority,
+    /// Time it may take in all, such as 90s or 10m
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) deadline: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Priority {
+    /// Somebody waits
+    Interactive,
+    /// Nobody waits
+    Batch,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Jobs {
+    #[command(subcommand)]
+    pub(crate) command: Option<JobsCommand>,
+    #[command(flatten)]
+    pub(crate) list: JobsList,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JobsList {
+    /// Only jobs in this state
+    #[arg(long, value_parser = state)]
+    pub(crate) state: Option<JobState>,
+    /// Only jobs of this node
+    #[arg(long)]
+    pub(crate) node: Option<String>,
+    /// Only jobs of this model
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// At most this many, the newest
+    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 20)]
+    pub(crate) limit: u32,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobsCommand {
+    /// Everything about one job
+    Show {
+        /// The job
+        id: JobId,
+    },
+    /// Print the answer of a job from its beginning, and wait for the rest
+    Follow {
+        /// The job
+        id: JobId,
+    },
+    /// End a job; doing it twice changes nothing
+    Cancel {
+        /// The job
+        id: JobId,
+    },
+    /// The log records of a job
+    Logs {
+        /// The job
+        id: JobId,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Nodes {
+    #[command(subcommand)]
+    pub(crate) command: Option<NodesCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodesCommand {
+    /// Everything about one node
+    Show {
+        /// The node, by its id
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// Go on with new records as they come
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// This level and above: debug, info, warn or error
+    #[arg(long)]
+    pub(crate) level: Option<Level>,
+    /// Only this service, such as scheduler
+    #[arg(long, value_name = "SERVICE")]
+    pub(crate) source: Option<String>,
+    /// Only records of this job
+    #[arg(long)]
+    pub(crate) job: Option<JobId>,
+    /// At most this many stored records, the newest
+    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 50)]
+    pub(crate) limit: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Where NATS should be [env: ORCHION_NATS_URL] [default: nats://localhost:4222]
+    #[arg(long, value_name = "URL")]
+    pub(crate) nats_url: Option<String>,
+}
+
+/// Where the parts of a deployment in containers find their secrets.
+#[derive(Debug, Args)]
+pub(crate) struct Setup {
+    /// Where NATS will be
+    #[arg(long, value_name = "URL")]
+    pub(crate) nats_url: String,
+    /// Folder of the services and of NATS
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) services: PathBuf,
+    /// Folder of the nodes
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) agents: PathBuf,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    text.parse::<HumanDuration>()
+        .map(HumanDuration::get)
+        .map_err(|error| error.to_string())
+}
+
+fn state(text: &str) -> Result<JobState, String> {
+    const STATES: [JobState; 6] = [
+        JobState::Pending,
+        JobState::Assigned,
+        JobState::Running,
+        JobState::Completed,
+        JobState::Failed,
+        JobState::Canceled,
+    ];
+    STATES
+        .into_iter()
+        .find(|state| state.as_str() == text)
+        .ok_or_else(|| {
+            let names = STATES.map(JobState::as_str);
+            format!("use one of {}", names.join(", "))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("orchion").chain(line.split(' ')))
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn common_flags_stand_anywhere() {
+        for line in ["--json --url a,b nodes", "nodes --json --url a --url b"] {
+            let cli = parse(line).unwrap();
+            assert!(cli.common.json);
+            assert_eq!(cli.common.url, ["a", "b"]);
+        }
+    }
+
+    #[test]
+    fn jobs_alone_lists_and_with_a_verb_acts() {
+        let id = "0192f000-0000-7000-8000-000000000000";
+        let Command::Jobs(jobs) = parse("jobs --state failed -n 5").unwrap().command else {
+            panic!("not jobs");
+        };
+        assert_eq!(jobs.list.state, Some(JobState::Failed));
+        assert_eq!(jobs.list.limit, 5);
+        let Command::Jobs(jobs) = parse(&format!("jobs cancel {id}")).unwrap().command else {
+            panic!("not jobs");
+        };
+        assert!(matches!(jobs.command, Some(JobsCommand::Cancel { .. })));
+    }
+
+    #[test]
+    fn wrong_values_say_which_are_right() {
+        let said = |line: &str| parse(line).unwrap_err().to_string();
+        assert!(said("jobs --state done").contains("use one of pending, assigned"));
+        assert!(said("logs --level loud").contains("use debug, info, warn or error"));
+        assert!(said("run x --deadline 5").contains("write a number and a unit"));
+        assert!(said("jobs show 12").contains("is not a UUID"));
+        assert!(said("chta").contains("'chat'"));
+    }
+
+    #[test]
+    fn help_of_the_whole() {
+        insta::assert_snapshot!(Cli::command().render_help());
+    }
+}

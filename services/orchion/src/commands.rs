@@ -1,0 +1,156 @@
+//! The commands: each reads its arguments, asks the gateway and shows the answer.
+
+mod answer;
+mod chat;
+mod doctor;
+mod jobs;
+mod logs;
+mod models;
+mod nodes;
+mod prompt;
+mod run;
+mod setup;
+mod version;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+use orchion_service::config::variable;
+
+use crate::args::{Cli, Command, Common};
+use crate::exit::{Failure, Kind, Result};
+use crate::gateway::{DEFAULT_URL, Gateway};
+use crate::terminal::Terminal;
+
+/// What a command works with.
+pub(crate) struct Context {
+    pub(crate) gateway: Gateway,
+    pub(crate) terminal: Terminal,
+}
+
+/// From the command line to the exit code.
+pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return misread(&error),
+    };
+    let terminal = Terminal::of_process(cli.common.json);
+    match start(cli, terminal) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !matches!(failure.kind, Kind::NobodyReads | Kind::Interrupted) {
+                terminal.failure(&failure);
+            }
+            failure.exit_code()
+        }
+    }
+}
+
+/// Help and version are answers; everything else is a wrong command line.
+fn misread(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    if error.use_stderr() {
+        ExitCode::from(Kind::Usage.code())
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+fn start(cli: Cli, terminal: Terminal) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let context = Context {
+        gateway: gateway(&cli.common)?,
+        terminal,
+    };
+    let done = runtime.block_on(dispatch(&context, cli.command));
+    // A thread that waits for a line of input is left behind.
+    runtime.shutdown_background();
+    done
+}
+
+async fn dispatch(context: &Context, command: Command) -> Result<()> {
+    match command {
+        Command::Chat(options) => chat::run(context, options).await,
+        Command::Run(options) => run::run(context, options).await,
+        Command::Jobs(options) => jobs::run(context, options).await,
+        Command::Nodes(options) => nodes::run(context, options).await,
+        Command::Models => models::run(context).await,
+        Command::Logs(options) => logs::run(context, options).await,
+        Command::Doctor(options) => doctor::run(context, options).await,
+        Command::Version => version::run(context).await,
+        Command::Setup(options) => setup::run(context, &options),
+    }
+}
+
+/// The gateways that flags and environment name.
+fn gateway(common: &Common) -> Result<Gateway> {
+    let urls = if common.url.is_empty() {
+        let named = variable("ORCHION_URL").unwrap_or_else(|| DEFAULT_URL.to_owned());
+        named.split(',').map(|url| url.trim().to_owned()).collect()
+    } else {
+        common.url.clone()
+    };
+    let token = common.token.clone().or_else(|| variable("ORCHION_TOKEN"));
+    Gateway::new(&urls, token)
+}
+
+/// The value of a query parameter, so that it cannot hold another one.
+fn query(pairs: &[(&str, Option<String>)]) -> String {
+    let given: Vec<String> = pairs
+        .iter()
+        .filter_map(|(name, value)| Some(format!("{name}={}", encoded(value.as_deref()?))))
+        .collect();
+    if given.is_empty() {
+        String::new()
+    } else {
+        format!("?{}", given.join("&"))
+    }
+}
+
+/// Text as it may stand in a path or a query.
+fn encoded(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                char::from(byte).to_string()
+            }
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}
+
+/// The rows of a list.
+fn rows<T: serde::de::DeserializeOwned>(document: serde_json::Value, name: &str) -> Result<Vec<T>> {
+    serde_json::from_value(document).map_err(|error| {
+        Failure::new(
+            Kind::Internal,
+            format!("the list of {name} cannot be read: {error}"),
+        )
+        .then("use an `orchion` of the gateway's version; `orchion version` shows both")
+    })
+}
+
+/// Waits for Ctrl-C.
+async fn interrupt() -> Result<Failure> {
+    tokio::signal::ctrl_c().await?;
+    Ok(Failure::new(Kind::Interrupted, "interrupted"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_cannot_break_out_of_its_query() {
+        let text = query(&[
+            ("model", Some("a&b=c/d é".to_owned())),
+            ("node", None),
+            ("limit", Some("5".to_owned())),
+        ]);
+        assert_eq!(text, "?model=a%26b%3Dc%2Fd%20%C3%A9&limit=5");
+        assert_eq!(query(&[("node", None)]), "");
+    }
+}

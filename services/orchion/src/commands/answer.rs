@@ -1,0 +1,259 @@
+//! Submits a task and shows its answer while it is written.
+
+use std::time::Duration;
+
+use orchion_contract::JobId;
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::Context;
+use crate::exit::{Failure, Kind, Result};
+use crate::follow::{End, Follow, Happening, Started};
+use crate::show::units::span;
+use crate::task::Task;
+use crate::terminal::{DIM, Status, Terminal};
+
+/// What Ctrl-C does to the job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnInterrupt {
+    /// It is canceled: nobody else wants the answer.
+    Cancel,
+    /// It goes on.
+    Leave,
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) text: String,
+    pub(super) end: End,
+}
+
+/// Submits `task` and shows its answer.
+pub(super) async fn ask(
+    context: &Context,
+    task: &Task,
+    interrupted: OnInterrupt,
+) -> Result<Answer> {
+    let id = JobId::now();
+    let mut status = Status::new(context.terminal);
+    status.set("asking");
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let submitted = task.submit(&context.gateway, id, |failure| {
+        let _ = tell.send(format!("waiting: {}", failure.message));
+    });
+    let mut submitted = std::pin::pin!(submitted);
+    let mut turns = turns();
+    loop {
+        tokio::select! {
+            admitted = &mut submitted => {
+                admitted?;
+                break;
+            }
+            Some(text) = told.recv() => status.set(text),
+            _ = turns.tick() => status.turn(),
+            failure = super::interrupt() => {
+                drop(status);
+                // It may have been admitted without our knowing.
+                cancel(context, id).await;
+                return Err(failure?);
+            }
+        }
+    }
+    drop(status);
+    show(context, id, interrupted).await
+}
+
+/// Shows the answer of a job from its first piece on.
+pub(super) async fn show(context: &Context, id: JobId, interrupted: OnInterrupt) -> Result<Answer> {
+    let mut screen = Screen::new(context.terminal, id);
+    let mut follow = Follow::new(&context.gateway, id);
+    let mut turns = turns();
+    loop {
+        let happening = {
+            let mut next = std::pin::pin!(follow.next());
+            loop {
+                tokio::select! {
+                    next = &mut next => break next,
+                    _ = turns.tick() => screen.status.turn(),
+                    failure = super::interrupt() => {
+                        screen.close()?;
+                        return Err(interrupt(context, id, interrupted, failure?).await);
+                    }
+                }
+            }
+        };
+        let happening = match happening {
+            Ok(Some(happening)) => happening,
+            Ok(None) => return Err(Failure::new(Kind::Internal, "the stream had no end")),
+            Err(failure) => {
+                screen.close()?;
+                return Err(resumable(failure, id));
+            }
+        };
+        if let Some(end) = screen.show(&happening)? {
+            return end.map(|end| Answer {
+                text: screen.text,
+                end,
+            });
+        }
+    }
+}
+
+async fn interrupt(context: &Context, id: JobId, then: OnInterrupt, failure: Failure) -> Failure {
+    match then {
+        OnInterrupt::Cancel => cancel(context, id).await,
+        OnInterrupt::Leave => context.terminal.remark(&format!(
+            "the job goes on; `orchion jobs follow {id}` shows its answer"
+        )),
+    }
+    failure
+}
+
+/// Ends the job; whether that works is not worth waiting for long.
+async fn cancel(context: &Context, id: JobId) {
+    let path = format!("/v1/tasks/{id}/cancel");
+    let nothing = json!({});
+    let canceled = context.gateway.post(&path, &nothing);
+    let _ = tokio::time::timeout(Duration::from_secs(3), canceled).await;
+}
+
+fn resumable(failure: Failure, id: JobId) -> Failure {
+    if failure.may_pass() {
+        failure.then(format!(
+            "nothing is lost: `orchion jobs follow {id}` shows the whole answer at any gateway"
+        ))
+    } else {
+        failure
+    }
+}
+
+fn turns() -> tokio::time::Interval {
+    tokio::time::interval(Duration::from_millis(100))
+}
+
+/// What is shown of an answer, and what was shown already.
+struct Screen {
+    terminal: Terminal,
+    status: Status,
+    id: JobId,
+    text: String,
+    in_line: bool,
+    in_reasoning: bool,
+}
+
+impl Screen {
+    fn new(terminal: Terminal, id: JobId) -> Self {
+        let mut status = Status::new(terminal);
+        status.set("waiting for the first word");
+        Self {
+            terminal,
+            status,
+            id,
+            text: String::new(),
+            in_line: false,
+            in_reasoning: false,
+        }
+    }
+
+    /// Shows what happens; the end when it is one.
+    fn show(&mut self, happening: &Happening) -> Result<Option<Result<End>>> {
+        if self.terminal.json {
+            self.document(happening)?;
+        }
+        match happening {
+            Happening::Started(started) => self.status.set(waits(started)),
+            Happening::Metrics(metrics) => {
+                if let Some(position) = metrics.queue_position.filter(|_| self.text.is_empty()) {
+                    self.status.set(queued(position));
+                }
+            }
+            Happening::Token(token) => {
+                if let Some(reasoning) = &token.reasoning {
+                    self.reason(reasoning)?;
+                }
+                self.write(&token.t)?;
+            }
+            Happening::Restart => {
+                self.text.clear();
+                self.close()?;
+                self.terminal.remark("[the answer starts over]");
+            }
+            Happening::Reconnecting { reason } => {
+                self.status.set(format!("reconnecting: {reason}"));
+            }
+            Happening::End(end) => {
+                self.close()?;
+                return Ok(Some(Ok(end.clone())));
+            }
+            Happening::Error(error) => {
+                self.close()?;
+                let failure = Failure::remote(error);
+                let next = format!("`orchion jobs logs {}` shows what happened", self.id);
+                return Ok(Some(Err(failure.then(next))));
+            }
+        }
+        Ok(None)
+    }
+
+    fn document(&self, happening: &Happening) -> Result<()> {
+        let mut value = serde_json::to_value(happening).map_err(anyhow::Error::new)?;
+        value["task_id"] = json!(self.id);
+        self.terminal.document(&value)
+    }
+
+    /// Reasoning is for people: dim, and never in a pipe.
+    fn reason(&mut self, text: &str) -> Result<()> {
+        if !self.terminal.is_person || text.is_empty() {
+            return Ok(());
+        }
+        self.status.clear();
+        self.in_reasoning = true;
+        self.in_line = !text.ends_with('\n');
+        self.terminal.text(&self.terminal.paint(DIM, text))
+    }
+
+    fn write(&mut self, text: &str) -> Result<()> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        self.status.clear();
+        self.text.push_str(text);
+        if self.terminal.json {
+            return Ok(());
+        }
+        if std::mem::take(&mut self.in_reasoning) {
+            self.terminal.text("\n\n")?;
+        }
+        self.in_line = !text.ends_with('\n');
+        self.terminal.text(text)
+    }
+
+    /// Ends the line that was begun.
+    fn close(&mut self) -> Result<()> {
+        self.status.clear();
+        if std::mem::take(&mut self.in_line) && !self.terminal.json {
+            self.terminal.text("\n")?;
+        }
+        Ok(())
+    }
+}
+
+fn waits(started: &Started) -> String {
+    if started.predicted_start_ms == 0 {
+        return "waiting for the first word".to_owned();
+    }
+    format!(
+        "{}, starts in about {}",
+        queued(started.queue_position),
+        span(started.predicted_start_ms)
+    )
+}
+
+fn queued(position: u32) -> String {
+    match position {
+        0 => "next in the queue".to_owned(),
+        1 => "in the queue, 1 job before it".to_owned(),
+        ahead => format!("in the queue, {ahead} jobs before it"),
+    }
+}

@@ -1,0 +1,5 @@
+//! The program `orchion`.
+
+fn main() -> std::process::ExitCode {
+    orchion::main()
+}

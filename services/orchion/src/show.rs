@@ -1,0 +1,6 @@
+//! How things look: tables, ages, sizes.
+
+pub(crate) mod jobs;
+pub(crate) mod nodes;
+pub(crate) mod table;
+pub(crate) mod units;

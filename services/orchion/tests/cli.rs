@@ -1,0 +1,242 @@
+//! The binary as a script sees it: output, errors and exit codes.
+
+#![expect(clippy::unwrap_used, reason = "a helper that fails must fail its test")]
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::{Command, Output, Stdio};
+
+use axum::extract::Path;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+/// A gateway with one model whose answer is `Hello there`.
+struct Gateway {
+    address: SocketAddr,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Gateway {
+    fn start() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let listener = runtime
+            .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+            .unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new()
+            .route(
+                "/v1/models",
+                get(async || Json(json!({"data": [{"id": "tiny"}]}))),
+            )
+            .route("/v1/tasks", post(submit))
+            .route("/v1/tasks/{id}/stream", get(stream))
+            .route("/api/nodes", get(nodes))
+            .route("/api/nodes/{id}", get(no_node))
+            .route("/version", get(async || Json(json!({"version": "9.9.9"}))));
+        runtime.block_on(async {
+            let mut serving = tokio::task::JoinSet::new();
+            serving.spawn(async move { axum::serve(listener, router).await.unwrap() });
+            serving.detach_all();
+        });
+        Self {
+            address,
+            _runtime: runtime,
+        }
+    }
+
+    fn orchion(&self, arguments: &[&str]) -> Output {
+        orchion(&format!("http://{}", self.address), arguments, None)
+    }
+}
+
+async fn submit(Json(body): Json<Value>) -> Response {
+    if body["messages"][0]["content"] == "too much" {
+        let error = json!({"code": "INVALID_PARAMS", "message": "the prompt is too long"});
+        return (StatusCode::BAD_REQUEST, Json(error)).into_response();
+    }
+    let admission = json!({
+        "task_id": body["task_id"], "job_id": body["task_id"], "queue_position": 0,
+        "predicted_start_ms": 0, "backoff_ms": 0, "asked": body["messages"],
+    });
+    (StatusCode::ACCEPTED, Json(admission)).into_response()
+}
+
+async fn stream() -> Response {
+    let text = "event: started\ndata: {\"queue_position\":0,\"predicted_start_ms\":0}\n\n\
+                id: 1\nevent: token\ndata: {\"t\":\"Hello\",\"i\":0}\n\n\
+                id: 2\nevent: token\ndata: {\"t\":\" there\",\"i\":1}\n\n\
+                event: end\ndata: {\"tokens_out\":2,\"decode_ms\":5,\"finish_reason\":\"stop\"}\n\n";
+    ([("content-type", "text/event-stream")], text).into_response()
+}
+
+async fn nodes(headers: HeaderMap) -> Response {
+    if headers
+        .get("authorization")
+        .is_none_or(|token| token != "Bearer right")
+    {
+        let error = json!({"code": "BAD_TOKEN", "message": "this token is not known here"});
+        return (StatusCode::UNAUTHORIZED, Json(error)).into_response();
+    }
+    Json(json!([])).into_response()
+}
+
+async fn no_node(Path(id): Path<String>) -> Response {
+    let error = json!({"code": "NOT_FOUND", "message": format!("there is no node {id}")});
+    (StatusCode::NOT_FOUND, Json(error)).into_response()
+}
+
+/// Runs the binary with nothing of this environment but its search path.
+fn orchion(url: &str, arguments: &[&str], input: Option<&str>) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_orchion"));
+    command
+        .args(arguments)
+        .env_clear()
+        .env("ORCHION_URL", url)
+        .stdin(if input.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    if let (Some(text), Some(mut stdin)) = (input, child.stdin.take()) {
+        stdin.write_all(text.as_bytes()).unwrap();
+    }
+    child.wait_with_output().unwrap()
+}
+
+fn said(output: &Output) -> (&str, &str, i32) {
+    let text = |bytes| std::str::from_utf8(bytes).unwrap();
+    (
+        text(&output.stdout),
+        text(&output.stderr),
+        output.status.code().unwrap(),
+    )
+}
+
+#[test]
+fn an_answer_is_all_that_stands_on_stdout() {
+    let gateway = Gateway::start();
+    let output = gateway.orchion(&["chat", "hi"]);
+    assert_eq!(said(&output), ("Hello there\n", "", 0));
+}
+
+#[test]
+fn a_prompt_may_come_through_a_pipe() {
+    let gateway = Gateway::start();
+    let url = format!("http://{}", gateway.address);
+    assert_eq!(
+        said(&orchion(&url, &["chat"], Some("hi"))),
+        ("Hello there\n", "", 0)
+    );
+    let (_, stderr, code) = {
+        let output = orchion(&url, &["chat"], Some(" \n"));
+        let (out, err, code) = said(&output);
+        (out.to_owned(), err.to_owned(), code)
+    };
+    assert_eq!(
+        (stderr.as_str(), code),
+        ("error: the prompt is empty\n", 64)
+    );
+}
+
+#[test]
+fn programs_get_one_document_for_each_event() {
+    let gateway = Gateway::start();
+    let output = gateway.orchion(&["run", "hi", "--json"]);
+    let events: Vec<Value> = said(&output)
+        .0
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let names: Vec<&str> = events
+        .iter()
+        .map(|event| event["event"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["started", "token", "token", "end"]);
+    assert_eq!(events[3]["finish_reason"], "stop");
+    assert!(events.iter().all(|event| event["task_id"].is_string()));
+}
+
+#[test]
+fn a_detached_task_prints_its_id() {
+    let gateway = Gateway::start();
+    let output = gateway.orchion(&["run", "-d", "hi"]);
+    let (stdout, stderr, code) = said(&output);
+    assert_eq!((stdout.trim().len(), stderr, code), (36, "", 0));
+}
+
+#[test]
+fn each_class_of_failure_has_its_exit_code_and_advice() {
+    let gateway = Gateway::start();
+    let case = |arguments: &[&str]| {
+        let output = gateway.orchion(arguments);
+        let (stdout, stderr, code) = said(&output);
+        assert_eq!(stdout, "");
+        (stderr.to_owned(), code)
+    };
+    let (text, code) = case(&["chta"]);
+    assert!(code == 64 && text.contains("'chat'"), "{code}: {text}");
+    let (text, code) = case(&["chat", "too much"]);
+    assert_eq!(
+        (text.as_str(), code),
+        ("error: the prompt is too long\n", 65)
+    );
+    let (text, code) = case(&["nodes", "show", "a/b"]);
+    assert_eq!((text.as_str(), code), ("error: there is no node a/b\n", 66));
+    let (text, code) = case(&["nodes"]);
+    assert!(
+        code == 77 && text.contains("ORCHION_TOKEN"),
+        "{code}: {text}"
+    );
+    let (text, code) = case(&["nodes", "--token", "right"]);
+    assert!(
+        code == 66 && text.contains("orchion agent"),
+        "{code}: {text}"
+    );
+    let (text, code) = case(&["nodes", "--url", "ftp://x"]);
+    assert!(
+        code == 64 && text.contains("write http://HOST:PORT"),
+        "{code}: {text}"
+    );
+}
+
+#[test]
+fn failures_are_documents_too() {
+    let gateway = Gateway::start();
+    let output = gateway.orchion(&["--json", "nodes"]);
+    let (_, stderr, code) = said(&output);
+    let failure: Value = serde_json::from_str(stderr).unwrap();
+    assert_eq!(failure["error"]["code"], "BAD_TOKEN");
+    assert_eq!(failure["error"]["exit_code"], code);
+}
+
+#[test]
+fn without_a_gateway_it_says_how_to_get_one() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", free.local_addr().unwrap());
+    drop(free);
+    let output = orchion(&url, &["models"], None);
+    let (_, stderr, code) = said(&output);
+    assert_eq!(code, 69);
+    assert!(
+        stderr.contains(&url) && stderr.contains("orchion up"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn the_version_of_the_gateway_is_shown_beside_ours() {
+    let gateway = Gateway::start();
+    let output = gateway.orchion(&["version"]);
+    let (stdout, _, code) = said(&output);
+    assert!(code == 0 && stdout.contains("gateway 9.9.9"), "{stdout}");
+}
