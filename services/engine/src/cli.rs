@@ -23,7 +23,11 @@ const USAGE: u8 = 64;
 /// A starter engine to try Orchion with: it answers OpenAI's chat and completion requests
 /// on any CPU. For daily use run llama-server, Ollama or vLLM.
 #[derive(Debug, Parser)]
-#[command(name = "orchion-engine", version, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "orchion-engine",
+    version,
+    args_conflicts_with_subcommands = true
+)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -77,7 +81,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             // Help and version come this way, too. A closed pipe is nobody's problem.
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() {
+                ExitCode::from(USAGE)
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     let done = match cli.command {
@@ -120,7 +128,8 @@ async fn serve_until_stopped(serve: Serve) -> anyhow::Result<()> {
     announce(&listener, &serve.name())?;
 
     let loading = Arc::clone(&service);
-    let load = tokio::task::spawn_blocking(move || serve.load().map(|engine| loading.ready(engine)));
+    let load =
+        tokio::task::spawn_blocking(move || serve.load().map(|engine| loading.ready(engine)));
     let served = http::serve(listener, service, stop);
     tokio::pin!(served);
     tokio::select! {
@@ -136,7 +145,10 @@ impl Serve {
             return alias.clone();
         }
         let stem = self.model.as_deref().and_then(Path::file_stem);
-        stem.map_or_else(|| starter::NAME.to_owned(), |stem| stem.to_string_lossy().into_owned())
+        stem.map_or_else(
+            || starter::NAME.to_owned(),
+            |stem| stem.to_string_lossy().into_owned(),
+        )
     }
 
     fn load(&self) -> anyhow::Result<Engine> {
@@ -145,8 +157,10 @@ impl Serve {
             None => starter::ensure(&self.data_dir())
                 .context("write the starter model: name a writable folder with --data-dir")?,
         };
-        let settings =
-            Settings { context: self.ctx as usize, threads: usize::from(self.threads) };
+        let settings = Settings {
+            context: self.ctx as usize,
+            threads: usize::from(self.threads),
+        };
         Ok(Engine::load(&path, &settings)?)
     }
 
@@ -171,7 +185,9 @@ fn announce(listener: &TcpListener, model: &str) -> anyhow::Result<()> {
         "note": http::NOTE,
     });
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).context("print the start-up line")
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .context("print the start-up line")
 }
 
 /// Resolves on SIGTERM or SIGINT, and with `parent` when standard input ends.

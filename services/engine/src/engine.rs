@@ -88,7 +88,11 @@ impl Engine {
 
     /// The text that `ids` stand for, as a reader of the answer has seen it.
     pub(crate) fn text_of(&self, ids: &[u32]) -> String {
-        let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.tokenizer.bytes(id)).copied().collect();
+        let bytes: Vec<u8> = ids
+            .iter()
+            .flat_map(|&id| self.tokenizer.bytes(id))
+            .copied()
+            .collect();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }

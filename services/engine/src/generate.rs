@@ -70,7 +70,11 @@ pub fn generate(engine: &Engine, job: Job, sink: &mut impl Sink) -> Result<Outco
     let mut answer = job.prefix;
     let already = answer.len();
     let end = |finish, answer: &[u32], rest| {
-        Ok(Outcome { finish, tokens: answer.len() - already, rest })
+        Ok(Outcome {
+            finish,
+            tokens: answer.len() - already,
+            rest,
+        })
     };
     if job.max_tokens == 0 || job.prompt.len() + already >= engine.context {
         return end(Finish::Length, &answer, None);

@@ -70,13 +70,25 @@ pub fn router(service: Arc<Service>) -> Router {
         .route("/v1/completions", post(answer::completions))
         .fallback(async |request: Request| {
             let route = format!("{} {}", request.method(), request.uri().path());
-            Error::new(StatusCode::NOT_FOUND, "not_found_error", format!("no route {route}"))
-                .code("unknown_route")
+            Error::new(
+                StatusCode::NOT_FOUND,
+                "not_found_error",
+                format!("no route {route}"),
+            )
+            .code("unknown_route")
         })
         .method_not_allowed_fallback(async |request: Request| {
-            let message = format!("{} does not take {}", request.uri().path(), request.method());
-            Error::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", message)
-                .code("method_not_allowed")
+            let message = format!(
+                "{} does not take {}",
+                request.uri().path(),
+                request.method()
+            );
+            Error::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "invalid_request_error",
+                message,
+            )
+            .code("method_not_allowed")
         })
         .layer(DefaultBodyLimit::max(MOST_BODY_BYTES))
         .layer(axum::middleware::map_response(name_server))

@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
-#[expect(unsafe_code, reason = "candle takes its thread count from the environment only")]
+#[expect(
+    unsafe_code,
+    reason = "candle takes its thread count from the environment only"
+)]
 fn main() -> ExitCode {
     // Matrices are cut into parts for our own pool, whose threads sleep when idle;
     // candle's pool would spin beside it.

@@ -17,8 +17,8 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use candle_core::quantized::gguf_file::Content;
 use candle_core::quantized::QTensor;
+use candle_core::quantized::gguf_file::Content;
 
 pub use decoder::{Cache, Decoder};
 use matrix::Matrix;
@@ -37,7 +37,9 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The file is not a complete GGUF file.
-    #[error("read model file {path}: it is not a complete GGUF file ({reason}); fetch it again or name another with --model")]
+    #[error(
+        "read model file {path}: it is not a complete GGUF file ({reason}); fetch it again or name another with --model"
+    )]
     Broken {
         /// The path as given.
         path: PathBuf,
@@ -45,10 +47,14 @@ pub enum Error {
         reason: String,
     },
     /// The file is complete but of an architecture that this engine cannot run.
-    #[error("model architecture `{0}` is not supported by the starter engine (it runs llama, qwen2 and qwen3): serve this file with llama-server, or name another with --model")]
+    #[error(
+        "model architecture `{0}` is not supported by the starter engine (it runs llama, qwen2 and qwen3): serve this file with llama-server, or name another with --model"
+    )]
     Architecture(String),
     /// The vocabulary is of a kind that this engine cannot read.
-    #[error("the model's tokenizer cannot be used: {0}; serve this file with llama-server, or name another with --model")]
+    #[error(
+        "the model's tokenizer cannot be used: {0}; serve this file with llama-server, or name another with --model"
+    )]
     Tokenizer(String),
     /// A step of the model failed.
     #[error("compute model step: {0}")]
@@ -69,10 +75,17 @@ impl ModelFile {
     /// [`Error::Open`] or [`Error::Broken`].
     pub fn open(path: &Path) -> Result<Self, Error> {
         let opened = File::open(path);
-        let file = opened.map_err(|source| Error::Open { path: path.into(), source })?;
+        let file = opened.map_err(|source| Error::Open {
+            path: path.into(),
+            source,
+        })?;
         let mut reader = BufReader::new(file);
         let content = Content::read(&mut reader).map_err(|error| broken(path, &error))?;
-        Ok(Self { path: path.into(), content, reader })
+        Ok(Self {
+            path: path.into(),
+            content,
+            reader,
+        })
     }
 
     /// What the file says about itself.
@@ -99,7 +112,9 @@ impl ModelFile {
     /// A vector of exactly `len` numbers.
     fn vector(&mut self, name: &str, len: usize) -> Result<Vec<f32>, Error> {
         let tensor = self.tensor(name, &[len])?;
-        let numbers = tensor.dequantize(&Device::Cpu).and_then(|tensor| tensor.to_vec1());
+        let numbers = tensor
+            .dequantize(&Device::Cpu)
+            .and_then(|tensor| tensor.to_vec1());
         numbers.map_err(|error| broken(&self.path, &error))
     }
 
@@ -122,7 +137,10 @@ impl ModelFile {
         }
         Err(Error::Broken {
             path: self.path.clone(),
-            reason: format!("{name} has shape {:?} instead of {shape:?}", tensor.shape().dims()),
+            reason: format!(
+                "{name} has shape {:?} instead of {shape:?}",
+                tensor.shape().dims()
+            ),
         })
     }
 }
@@ -131,5 +149,8 @@ fn broken(path: &Path, error: &candle_core::Error) -> Error {
     // candle's errors may carry a backtrace after the first line.
     let reason = error.to_string();
     let reason = reason.lines().next().unwrap_or_default().to_owned();
-    Error::Broken { path: path.into(), reason }
+    Error::Broken {
+        path: path.into(),
+        reason,
+    }
 }

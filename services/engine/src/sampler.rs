@@ -74,7 +74,11 @@ impl Sampling {
             for id in recent {
                 if let Some(score) = scores.get_mut(id as usize) {
                     let penalty = self.repeat_penalty;
-                    *score = if *score > 0.0 { *score / penalty } else { *score * penalty };
+                    *score = if *score > 0.0 {
+                        *score / penalty
+                    } else {
+                        *score * penalty
+                    };
                 }
             }
         }
@@ -125,7 +129,10 @@ fn best(scores: &[f32]) -> u32 {
 }
 
 fn draw(candidates: &[(u32, f32)], uniform: f64) -> u32 {
-    let total: f64 = candidates.iter().map(|&(_, weight)| f64::from(weight)).sum();
+    let total: f64 = candidates
+        .iter()
+        .map(|&(_, weight)| f64::from(weight))
+        .sum();
     let mut left = uniform * total;
     for &(id, weight) in candidates {
         left -= f64::from(weight);
@@ -161,7 +168,10 @@ mod tests {
     }
 
     fn greedy() -> Sampling {
-        Sampling { temperature: 0.0, ..Sampling::default() }
+        Sampling {
+            temperature: 0.0,
+            ..Sampling::default()
+        }
     }
 
     /// How often each token is drawn over many places.
@@ -182,22 +192,53 @@ mod tests {
 
     #[test]
     fn bias_and_penalties_change_the_order() {
-        assert_eq!(choose(&Sampling { bias: vec![(2, 1.5)], ..greedy() }, &[]), 2);
-        assert_eq!(choose(&Sampling { presence_penalty: 0.5, ..greedy() }, &[1]), 3);
-        let frequency = Sampling { frequency_penalty: 0.6, ..greedy() };
+        assert_eq!(
+            choose(
+                &Sampling {
+                    bias: vec![(2, 1.5)],
+                    ..greedy()
+                },
+                &[]
+            ),
+            2
+        );
+        assert_eq!(
+            choose(
+                &Sampling {
+                    presence_penalty: 0.5,
+                    ..greedy()
+                },
+                &[1]
+            ),
+            3
+        );
+        let frequency = Sampling {
+            frequency_penalty: 0.6,
+            ..greedy()
+        };
         assert_eq!(choose(&frequency, &[1, 3, 3]), 1);
         assert_eq!(choose(&frequency, &[1, 1, 3, 3]), 2);
         // The prompt counts for the repeat penalty, too.
-        let repeat = Sampling { repeat_penalty: 2.0, ..greedy() };
+        let repeat = Sampling {
+            repeat_penalty: 2.0,
+            ..greedy()
+        };
         assert_eq!(repeat.choose(vec![1.0, 1.4, 2.0], &[2], &[]), 1);
         assert_eq!(repeat.choose(vec![-1.0, -1.5, -0.8], &[2], &[]), 0);
-        let out_of_vocabulary = Sampling { bias: vec![(99, 9.0)], ..greedy() };
+        let out_of_vocabulary = Sampling {
+            bias: vec![(99, 9.0)],
+            ..greedy()
+        };
         assert_eq!(choose(&out_of_vocabulary, &[]), 1);
     }
 
     #[test]
     fn draws_follow_the_probabilities() {
-        let counts = histogram(&Sampling { temperature: 1.0, top_p: 1.0, ..Sampling::default() });
+        let counts = histogram(&Sampling {
+            temperature: 1.0,
+            top_p: 1.0,
+            ..Sampling::default()
+        });
         // e^1, e^3, e^2, e^3 over their sum: 5.4 %, 39.9 %, 14.7 %, 39.9 %.
         for (count, share) in counts.iter().zip([0.054, 0.399, 0.147, 0.399]) {
             assert!((*count as f64 / 2000.0 - share).abs() < 0.04, "{counts:?}");
@@ -206,20 +247,40 @@ mod tests {
 
     #[test]
     fn limits_leave_the_rest_out() {
-        let all = Sampling { temperature: 1.0, top_p: 1.0, top_k: 0, ..Sampling::default() };
-        let [a, _, c, d] = histogram(&Sampling { top_k: 2, ..all.clone() });
+        let all = Sampling {
+            temperature: 1.0,
+            top_p: 1.0,
+            top_k: 0,
+            ..Sampling::default()
+        };
+        let [a, _, c, d] = histogram(&Sampling {
+            top_k: 2,
+            ..all.clone()
+        });
         assert!(a == 0 && c == 0 && d > 0);
-        let [a, _, c, d] = histogram(&Sampling { top_p: 0.7, ..all.clone() });
+        let [a, _, c, d] = histogram(&Sampling {
+            top_p: 0.7,
+            ..all.clone()
+        });
         assert!(a == 0 && c == 0 && d > 0);
-        let [a, b, c, _] = histogram(&Sampling { min_p: 0.3, ..all.clone() });
+        let [a, b, c, _] = histogram(&Sampling {
+            min_p: 0.3,
+            ..all.clone()
+        });
         assert!(a == 0 && c > 0 && b > 0);
         assert_eq!(histogram(&Sampling { top_k: 1, ..all })[1], 2000);
     }
 
     #[test]
     fn a_draw_belongs_to_seed_and_place() {
-        let one = Sampling { seed: 1, ..Sampling::default() };
-        let two = Sampling { seed: 2, ..Sampling::default() };
+        let one = Sampling {
+            seed: 1,
+            ..Sampling::default()
+        };
+        let two = Sampling {
+            seed: 2,
+            ..Sampling::default()
+        };
         let at = |sampling: &Sampling, place: usize| choose(sampling, &vec![0; place]);
         let answer = |sampling| (0..50).map(|place| at(sampling, place)).collect::<Vec<_>>();
         assert_eq!(answer(&one), answer(&one));

@@ -20,7 +20,10 @@ pub struct Slot {
 impl Slots {
     /// `total` slots, all free.
     pub fn new(total: usize) -> Self {
-        Self { free: Arc::new(Semaphore::new(total)), total }
+        Self {
+            free: Arc::new(Semaphore::new(total)),
+            total,
+        }
     }
 
     /// A free slot, or `None` when all are taken.

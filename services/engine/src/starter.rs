@@ -43,6 +43,9 @@ mod tests {
         fs::write(&path, b"GGUF half").unwrap();
         ensure(&folder.path().join("cache")).unwrap();
         assert_eq!(digest::of_file(&path).unwrap(), DIGEST);
-        assert_eq!(fs::read_dir(folder.path().join("cache")).unwrap().count(), 1);
+        assert_eq!(
+            fs::read_dir(folder.path().join("cache")).unwrap().count(),
+            1
+        );
     }
 }

@@ -64,12 +64,33 @@ pub enum Dtype {
     Q8_0,
 }
 
+/// Which family's way of cutting text into words the file names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Words {
+    /// As Qwen does.
+    Qwen2,
+    /// As Llama 3 does, which also wants its start token in front of every prompt.
+    LlamaBpe,
+}
+
+impl Words {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Qwen2 => "qwen2",
+            Self::LlamaBpe => "llama-bpe",
+        }
+    }
+}
+
 /// Everything that decides the bytes of a written model.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Spec {
     /// Architecture named in the file
     #[arg(long, value_enum, default_value = "llama")]
     pub arch: Arch,
+    /// Way of cutting text into words named in the file
+    #[arg(long, value_enum, default_value = "qwen2")]
+    pub words: Words,
     /// Storage type of the matrices
     #[arg(long, value_enum, default_value = "f16")]
     pub dtype: Dtype,
@@ -103,6 +124,7 @@ impl Default for Spec {
     fn default() -> Self {
         Self {
             arch: Arch::Llama,
+            words: Words::Qwen2,
             dtype: Dtype::F16,
             layers: 2,
             dim: 256,
@@ -140,7 +162,10 @@ impl Spec {
     /// folder cannot be made or the file not be written.
     pub fn write(&self, path: &Path) -> Result<(), Error> {
         self.check()?;
-        let io = |source| Error::Io { path: path.display().to_string(), source };
+        let io = |source| Error::Io {
+            path: path.display().to_string(),
+            source,
+        };
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(io)?;
         }
@@ -198,7 +223,10 @@ impl Spec {
                 "general.description".into(),
                 Entry::text("synthetic weights for engine tests; not a trained model"),
             ),
-            ("general.file_type".into(), Entry::U32(gguf::file_type(self.dtype))),
+            (
+                "general.file_type".into(),
+                Entry::U32(gguf::file_type(self.dtype)),
+            ),
             of_arch("vocab_size", Entry::count(vocabulary.len())),
             of_arch("context_length", Entry::U32(self.context)),
             of_arch("embedding_length", Entry::count(self.dim)),
@@ -217,17 +245,26 @@ impl Spec {
         }
         entries.extend([
             of_tokenizer("ggml.model", Entry::text("gpt2")),
-            of_tokenizer("ggml.pre", Entry::text("qwen2")),
+            of_tokenizer("ggml.pre", Entry::text(self.words.name())),
             of_tokenizer("ggml.tokens", Entry::Texts(vocabulary.tokens().to_vec())),
             of_tokenizer("ggml.token_type", Entry::I32s(vocabulary.kinds())),
             of_tokenizer("ggml.merges", Entry::Texts(vocabulary.merges())),
-            of_tokenizer("ggml.bos_token_id", Entry::U32(vocabulary.id(vocabulary::END_OF_TEXT))),
-            of_tokenizer("ggml.eos_token_id", Entry::U32(vocabulary.id(vocabulary::TURN_END))),
+            of_tokenizer(
+                "ggml.bos_token_id",
+                Entry::U32(vocabulary.id(vocabulary::END_OF_TEXT)),
+            ),
+            of_tokenizer(
+                "ggml.eos_token_id",
+                Entry::U32(vocabulary.id(vocabulary::TURN_END)),
+            ),
             of_tokenizer(
                 "ggml.padding_token_id",
                 Entry::U32(vocabulary.id(vocabulary::END_OF_TEXT)),
             ),
-            of_tokenizer("ggml.add_bos_token", Entry::Bool(false)),
+            of_tokenizer(
+                "ggml.add_bos_token",
+                Entry::Bool(self.words == Words::LlamaBpe),
+            ),
             of_tokenizer("chat_template", Entry::text(CHAT_TEMPLATE)),
         ]);
         entries
@@ -255,11 +292,19 @@ mod tests {
             "b2a3183bf4347f82fc310f6d95a9ef9a4206a2cccac30a7b1dc1440d5b47c604"
         );
         assert_eq!(
-            digest(&Spec { dtype: Dtype::Q8_0, ..spec.clone() }),
+            digest(&Spec {
+                dtype: Dtype::Q8_0,
+                ..spec.clone()
+            }),
             "dae19e1f7d289dacfb680dc7960aeddaeac1807615c274ea5a76e3a20f2a768c"
         );
         assert_eq!(
-            digest(&Spec { seed: 7, name: "other".into(), layers: 3, ..spec }),
+            digest(&Spec {
+                seed: 7,
+                name: "other".into(),
+                layers: 3,
+                ..spec
+            }),
             "61467a2b6f06302478f805b1f456516b3649ca2ec7e799e82a298192343e7183"
         );
     }
@@ -267,10 +312,22 @@ mod tests {
     #[test]
     fn sizes_that_do_not_fit_are_refused() {
         for spec in [
-            Spec { dim: 48, ..Spec::default() },
-            Spec { heads: 3, ..Spec::default() },
-            Spec { kv_heads: 3, ..Spec::default() },
-            Spec { layers: 0, ..Spec::default() },
+            Spec {
+                dim: 48,
+                ..Spec::default()
+            },
+            Spec {
+                heads: 3,
+                ..Spec::default()
+            },
+            Spec {
+                kv_heads: 3,
+                ..Spec::default()
+            },
+            Spec {
+                layers: 0,
+                ..Spec::default()
+            },
         ] {
             let folder = tempfile::tempdir().unwrap();
             let refused = spec.write(&folder.path().join("model.gguf"));

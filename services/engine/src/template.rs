@@ -14,7 +14,9 @@ const CHATML: &str = "{%- for message in messages %}{{- '<|im_start|>' + message
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The template in the file is not one that this engine understands.
-    #[error("read the model's chat template: {0}; serve this file with llama-server, or name another with --model")]
+    #[error(
+        "read the model's chat template: {0}; serve this file with llama-server, or name another with --model"
+    )]
     Template(String),
     /// The template refuses these messages.
     #[error("the model's chat template refuses the messages: {0}")]
@@ -46,18 +48,24 @@ impl Template {
     pub fn new(source: Option<&str>, start: &str, end: &str) -> Result<Self, Error> {
         let mut environment = Environment::new();
         // Chat templates are written for these two settings.
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        let syntax = SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .build();
         environment.set_syntax(syntax.map_err(|error| Error::Template(error.to_string()))?);
-        environment.set_unknown_method_callback(
-            minijinja_contrib::pycompat::unknown_method_callback,
-        );
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", |message: String| -> Result<Value, _> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
         });
         environment
             .add_template_owned("chat", source.unwrap_or(CHATML).to_owned())
             .map_err(|error| Error::Template(error.to_string()))?;
-        Ok(Self { environment, start: start.into(), end: end.into() })
+        Ok(Self {
+            environment,
+            start: start.into(),
+            end: end.into(),
+        })
     }
 
     /// The prompt that asks the model for the next answer to `messages`.
@@ -66,7 +74,11 @@ impl Template {
     /// [`Error::Messages`] when the template refuses them.
     pub fn render(&self, messages: &[Json], extras: &Extras) -> Result<String, Error> {
         let refused = |error: minijinja::Error| {
-            Error::Messages(error.detail().map_or_else(|| error.to_string(), str::to_owned))
+            Error::Messages(
+                error
+                    .detail()
+                    .map_or_else(|| error.to_string(), str::to_owned),
+            )
         };
         let template = self.environment.get_template("chat").map_err(refused)?;
         let variables = Value::from(Serde(&extras.variables));
@@ -90,7 +102,10 @@ mod tests {
     use super::*;
 
     fn messages() -> Vec<Json> {
-        vec![json!({"role": "system", "content": "Be brief."}), json!({"role": "user", "content": "Hi"})]
+        vec![
+            json!({"role": "system", "content": "Be brief."}),
+            json!({"role": "user", "content": "Hi"}),
+        ]
     }
 
     #[test]
@@ -130,15 +145,22 @@ mod tests {
             {{- messages[1].content.startswith('H') }} {{ enable_thinking }}";
         let template = Template::new(Some(source), "", "").unwrap();
         let mut extras = Extras::default();
-        extras.variables.insert("enable_thinking".into(), json!(false));
-        assert_eq!(template.render(&messages(), &extras).unwrap(), "1 briefTrue False");
+        extras
+            .variables
+            .insert("enable_thinking".into(), json!(false));
+        assert_eq!(
+            template.render(&messages(), &extras).unwrap(),
+            "1 briefTrue False"
+        );
     }
 
     #[test]
     fn a_template_may_refuse_messages_with_its_own_words() {
         let source = "{{ raise_exception('roles must alternate') }}";
         let template = Template::new(Some(source), "", "").unwrap();
-        let refused = template.render(&messages(), &Extras::default()).unwrap_err();
+        let refused = template
+            .render(&messages(), &Extras::default())
+            .unwrap_err();
         assert_eq!(
             refused.to_string(),
             "the model's chat template refuses the messages: roles must alternate"
@@ -147,6 +169,9 @@ mod tests {
 
     #[test]
     fn a_broken_template_is_told_at_load() {
-        assert!(matches!(Template::new(Some("{% if"), "", ""), Err(Error::Template(_))));
+        assert!(matches!(
+            Template::new(Some("{% if"), "", ""),
+            Err(Error::Template(_))
+        ));
     }
 }

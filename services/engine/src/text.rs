@@ -38,7 +38,11 @@ impl Assembler {
     /// Watches for `stops`; empty ones are ignored.
     pub fn new(stops: Vec<String>) -> Self {
         let stops = stops.into_iter().filter(|stop| !stop.is_empty()).collect();
-        Self { stops, bytes: Vec::new(), ids: Vec::new() }
+        Self {
+            stops,
+            bytes: Vec::new(),
+            ids: Vec::new(),
+        }
     }
 
     /// Takes the next token and the bytes it stands for.
@@ -52,13 +56,19 @@ impl Assembler {
         if let Some(at) = self.stops.iter().filter_map(|stop| text.find(stop)).min() {
             let before = text[..at].to_owned();
             let shown = !before.is_empty();
-            return Step::Stop(shown.then_some(Piece { text: before, ids: Vec::new() }));
+            return Step::Stop(shown.then_some(Piece {
+                text: before,
+                ids: Vec::new(),
+            }));
         }
         if self.stops.iter().any(|stop| may_begin(&text, stop)) {
             return Step::Hold;
         }
         self.bytes.clear();
-        Step::Show(Piece { text, ids: mem::take(&mut self.ids) })
+        Step::Show(Piece {
+            text,
+            ids: mem::take(&mut self.ids),
+        })
     }
 
     /// What was held back, now that no token follows. Half a character is dropped.
@@ -69,7 +79,10 @@ impl Assembler {
         }
         self.bytes.truncate(self.bytes.len() - unfinished);
         let text = String::from_utf8_lossy(&self.bytes).into_owned();
-        (!text.is_empty()).then_some(Piece { text, ids: self.ids })
+        (!text.is_empty()).then_some(Piece {
+            text,
+            ids: self.ids,
+        })
     }
 }
 
@@ -91,7 +104,9 @@ fn unfinished(bytes: &[u8]) -> usize {
 /// Whether `text` ends with the beginning of `stop`.
 fn may_begin(text: &str, stop: &str) -> bool {
     let beginnings = stop.char_indices().skip(1).map(|(at, _)| &stop[..at]);
-    beginnings.into_iter().any(|beginning| text.ends_with(beginning))
+    beginnings
+        .into_iter()
+        .any(|beginning| text.ends_with(beginning))
 }
 
 #[cfg(test)]
@@ -99,12 +114,19 @@ mod tests {
     use super::*;
 
     fn show(text: &str, ids: &[u32]) -> Step {
-        Step::Show(Piece { text: text.into(), ids: ids.into() })
+        Step::Show(Piece {
+            text: text.into(),
+            ids: ids.into(),
+        })
     }
 
     fn push_all(stops: &[&str], tokens: &[&[u8]]) -> (Vec<Step>, Option<Piece>) {
         let mut assembler = Assembler::new(stops.iter().map(|&stop| stop.into()).collect());
-        let steps = tokens.iter().zip(0..).map(|(bytes, id)| assembler.push(id, bytes)).collect();
+        let steps = tokens
+            .iter()
+            .zip(0..)
+            .map(|(bytes, id)| assembler.push(id, bytes))
+            .collect();
         (steps, assembler.finish())
     }
 
@@ -118,26 +140,50 @@ mod tests {
     #[test]
     fn a_character_of_several_tokens_comes_whole_with_all_ids() {
         let (steps, _) = push_all(&[], &[b"\xc3", b"\xa9", b"\xe2\x82", b"\xac!"]);
-        assert_eq!(steps, [Step::Hold, show("é", &[0, 1]), Step::Hold, show("€!", &[2, 3])]);
+        assert_eq!(
+            steps,
+            [
+                Step::Hold,
+                show("é", &[0, 1]),
+                Step::Hold,
+                show("€!", &[2, 3])
+            ]
+        );
     }
 
     #[test]
     fn bytes_of_no_character_do_not_hold_the_text_for_ever() {
         let (steps, _) = push_all(&[], &[b"\xff", b"\xc3", b"x"]);
-        assert_eq!(steps, [show("\u{fffd}", &[0]), Step::Hold, show("\u{fffd}x", &[1, 2])]);
+        assert_eq!(
+            steps,
+            [
+                show("\u{fffd}", &[0]),
+                Step::Hold,
+                show("\u{fffd}x", &[1, 2])
+            ]
+        );
     }
 
     #[test]
     fn half_a_character_at_the_end_is_dropped() {
         let (steps, rest) = push_all(&[], &[b"a", b"b\xc3"]);
         assert_eq!(steps, [show("a", &[0]), Step::Hold]);
-        assert_eq!(rest, Some(Piece { text: "b".into(), ids: vec![] }));
+        assert_eq!(
+            rest,
+            Some(Piece {
+                text: "b".into(),
+                ids: vec![]
+            })
+        );
     }
 
     #[test]
     fn a_stop_string_over_several_tokens_is_never_shown() {
         let (steps, _) = push_all(&["END"], &[b"go ", b"on E", b"N", b"D more"]);
-        let last = Step::Stop(Some(Piece { text: "on ".into(), ids: vec![] }));
+        let last = Step::Stop(Some(Piece {
+            text: "on ".into(),
+            ids: vec![],
+        }));
         assert_eq!(steps, [show("go ", &[0]), Step::Hold, Step::Hold, last]);
     }
 
@@ -151,7 +197,13 @@ mod tests {
     #[test]
     fn the_first_of_several_stop_strings_wins() {
         let (steps, _) = push_all(&["b", "a"], &[b"xaby"]);
-        assert_eq!(steps, [Step::Stop(Some(Piece { text: "x".into(), ids: vec![] }))]);
+        assert_eq!(
+            steps,
+            [Step::Stop(Some(Piece {
+                text: "x".into(),
+                ids: vec![]
+            }))]
+        );
         let (steps, _) = push_all(&["", "x"], &[b"x"]);
         assert_eq!(steps, [Step::Stop(None)]);
     }
@@ -159,7 +211,13 @@ mod tests {
     #[test]
     fn held_text_is_shown_at_the_end() {
         let (_, rest) = push_all(&["END"], &[b"E", b"N"]);
-        assert_eq!(rest, Some(Piece { text: "EN".into(), ids: vec![0, 1] }));
+        assert_eq!(
+            rest,
+            Some(Piece {
+                text: "EN".into(),
+                ids: vec![0, 1]
+            })
+        );
     }
 
     #[test]

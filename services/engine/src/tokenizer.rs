@@ -17,8 +17,14 @@ use tokenizers::{AddedToken, PreTokenizerWrapper};
 use crate::model::{Error, Metadata};
 
 /// Names under which end-of-turn tokens are known, whatever the file calls its end.
-const TURN_ENDS: [&str; 6] =
-    ["<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>", "<|end|>"];
+const TURN_ENDS: [&str; 6] = [
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end_of_text|>",
+    "<|endoftext|>",
+    "<|end|>",
+];
 
 /// Token type codes of the GGUF format.
 mod kind {
@@ -54,22 +60,31 @@ impl Tokenizer {
     pub fn from_metadata(metadata: &Metadata) -> Result<Self, Error> {
         let kind = metadata.text("tokenizer.ggml.model").unwrap_or("none");
         if kind != "gpt2" {
-            return Err(Error::Tokenizer(format!("vocabulary kind `{kind}` is not supported")));
+            return Err(Error::Tokenizer(format!(
+                "vocabulary kind `{kind}` is not supported"
+            )));
         }
         let pre = metadata.text("tokenizer.ggml.pre").unwrap_or("default");
-        let way = split::way(pre).ok_or_else(|| {
-            Error::Tokenizer(format!("word splitting `{pre}` is not supported"))
-        })?;
+        let way = split::way(pre)
+            .ok_or_else(|| Error::Tokenizer(format!("word splitting `{pre}` is not supported")))?;
         let tokens = metadata
             .texts("tokenizer.ggml.tokens")
             .ok_or_else(|| Error::Tokenizer("the file has no token list".into()))?;
         let merges = merges(metadata)?;
-        let kinds = metadata.numbers("tokenizer.ggml.token_type").unwrap_or_default();
+        let kinds = metadata
+            .numbers("tokenizer.ggml.token_type")
+            .unwrap_or_default();
 
         let broken = |error: tokenizers::Error| Error::Tokenizer(error.to_string());
-        let vocabulary = tokens.iter().zip(0..).map(|(token, id)| ((*token).to_owned(), id));
+        let vocabulary = tokens
+            .iter()
+            .zip(0..)
+            .map(|(token, id)| ((*token).to_owned(), id));
         let bpe = BPE::builder()
-            .vocab_and_merges(vocabulary.collect::<tokenizers::models::bpe::Vocab>(), merges)
+            .vocab_and_merges(
+                vocabulary.collect::<tokenizers::models::bpe::Vocab>(),
+                merges,
+            )
             .ignore_merges(way.whole_words)
             .build()
             .map_err(broken)?;
@@ -84,7 +99,10 @@ impl Tokenizer {
             bytes.into(),
         ]))));
         let is_added = |id: usize| {
-            matches!(kinds.get(id), Some(&(kind::CONTROL | kind::USER_DEFINED | kind::UNUSED)))
+            matches!(
+                kinds.get(id),
+                Some(&(kind::CONTROL | kind::USER_DEFINED | kind::UNUSED))
+            )
         };
         let added = tokens.iter().enumerate().filter(|&(id, _)| is_added(id));
         inner
@@ -92,11 +110,20 @@ impl Tokenizer {
             .map_err(broken)?;
 
         let bytes = tokens.iter().enumerate();
-        let bytes = bytes.map(|(id, token)| bytes_of(token, kinds.get(id).copied())).collect();
+        let bytes = bytes
+            .map(|(id, token)| bytes_of(token, kinds.get(id).copied()))
+            .collect();
         let id_of = |key: &str| metadata.number(key).and_then(|id| u32::try_from(id).ok());
-        let text_of = |id: u32| tokens.get(id as usize).map_or_else(String::new, |t| (*t).to_owned());
+        let text_of = |id: u32| {
+            tokens
+                .get(id as usize)
+                .map_or_else(String::new, |t| (*t).to_owned())
+        };
         let end = id_of("tokenizer.ggml.eos_token_id");
-        let mut ends: BTreeSet<u32> = TURN_ENDS.iter().filter_map(|end| inner.token_to_id(end)).collect();
+        let mut ends: BTreeSet<u32> = TURN_ENDS
+            .iter()
+            .filter_map(|end| inner.token_to_id(end))
+            .collect();
         ends.extend(end);
         ends.extend(id_of("tokenizer.ggml.eot_token_id"));
         Ok(Self {
@@ -105,7 +132,9 @@ impl Tokenizer {
             start: id_of("tokenizer.ggml.bos_token_id").map(|id| Start {
                 id,
                 text: text_of(id),
-                added: metadata.truth("tokenizer.ggml.add_bos_token").unwrap_or(false),
+                added: metadata
+                    .truth("tokenizer.ggml.add_bos_token")
+                    .unwrap_or(false),
             }),
             end_text: end.map_or_else(String::new, text_of),
             inner,

@@ -16,11 +16,11 @@ use futures_util::stream;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use super::Service;
 use super::error::Error;
 use super::info::check_name;
 use super::request::{self, Input, Prefix, Request};
 use super::shape::{Kind, Shape, Tokens, Usage};
-use super::Service;
 use crate::engine::Engine;
 use crate::generate::{self, Job, Outcome, Sink};
 use crate::model;
@@ -49,8 +49,12 @@ pub(super) async fn completions(
 
 fn whole_body(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Error> {
     body.map_err(|rejection| {
-        Error::new(rejection.status(), "invalid_request_error", rejection.body_text())
-            .code("unreadable_body")
+        Error::new(
+            rejection.status(),
+            "invalid_request_error",
+            rejection.body_text(),
+        )
+        .code("unreadable_body")
     })
 }
 
@@ -60,11 +64,21 @@ async fn answer(service: &Service, kind: Kind, request: Request) -> Result<Respo
         check_name(service, model)?;
     }
     // Taken before the prompt is looked at: a request beyond the slots costs nothing.
-    let slot = service.slots.take().ok_or_else(|| Error::busy(service.slots.total()))?;
+    let slot = service
+        .slots
+        .take()
+        .ok_or_else(|| Error::busy(service.slots.total()))?;
     let (stream, include_usage) = (request.stream, request.include_usage);
     let job = job(engine, request)?;
-    let created = std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
-    let shape = Shape { kind, id: request::random(), created, model: service.model.clone() };
+    let created = std::time::UNIX_EPOCH
+        .elapsed()
+        .map_or(0, |since| since.as_secs());
+    let shape = Shape {
+        kind,
+        id: request::random(),
+        created,
+        model: service.model.clone(),
+    };
     let seed = job.sampling.seed;
     let running = Running {
         prompt: job.prompt.len(),
@@ -76,28 +90,39 @@ async fn answer(service: &Service, kind: Kind, request: Request) -> Result<Respo
     if stream {
         return Ok(running.stream(seed, include_usage));
     }
-    running.whole().await.map(|answer| Json(answer).into_response())
+    running
+        .whole()
+        .await
+        .map(|answer| Json(answer).into_response())
 }
 
 /// Checks the request against the model.
 fn job(engine: &Engine, request: Request) -> Result<Job, Error> {
     let prompt = match request.input {
         Input::Chat { messages, extras } => {
-            let text = engine.template.render(&messages, &extras).map_err(unrenderable)?;
+            let text = engine
+                .template
+                .render(&messages, &extras)
+                .map_err(unrenderable)?;
             encode(engine, &text, "messages")?
         }
         Input::Text(text) => encode(engine, &text, "prompt")?,
         Input::Ids(ids) => known_ids(engine, ids, "prompt")?,
     };
     if prompt.is_empty() {
-        return Err(Error::invalid("prompt", "the prompt is empty: send at least one token"));
+        return Err(Error::invalid(
+            "prompt",
+            "the prompt is empty: send at least one token",
+        ));
     }
     if prompt.len() >= engine.context {
         return Err(Error::too_long(prompt.len(), engine.context));
     }
     Ok(Job {
         prompt,
-        prefix: request.prefix.map_or(Ok(Vec::new()), |prefix| checked(engine, prefix))?,
+        prefix: request
+            .prefix
+            .map_or(Ok(Vec::new()), |prefix| checked(engine, prefix))?,
         sampling: request.sampling,
         stops: request.stops,
         max_tokens: request.max_tokens.unwrap_or(usize::MAX),
@@ -108,14 +133,22 @@ fn job(engine: &Engine, request: Request) -> Result<Job, Error> {
 fn encode(engine: &Engine, text: &str, param: &str) -> Result<Vec<u32>, Error> {
     // The tokenizer's own message may quote the text.
     let ids = engine.tokenizer.encode(text);
-    ids.map_err(|_| Error::invalid(param, "the text cannot be expressed in the model's vocabulary"))
+    ids.map_err(|_| {
+        Error::invalid(
+            param,
+            "the text cannot be expressed in the model's vocabulary",
+        )
+    })
 }
 
 fn known_ids(engine: &Engine, ids: Vec<u32>, param: &str) -> Result<Vec<u32>, Error> {
     if ids.iter().all(|&id| (id as usize) < engine.tokenizer.len()) {
         return Ok(ids);
     }
-    Err(Error::invalid(param, "a token id is not in the model's vocabulary"))
+    Err(Error::invalid(
+        param,
+        "a token id is not in the model's vocabulary",
+    ))
 }
 
 /// The ids of a prefix, once they are known to be the text that was shown.
@@ -190,11 +223,17 @@ impl Running {
                     ids.extend(piece.ids);
                 }
                 Some(Event::End(Ok(outcome))) => {
-                    let usage = Usage { prompt: self.prompt, completion: outcome.tokens };
+                    let usage = Usage {
+                        prompt: self.prompt,
+                        completion: outcome.tokens,
+                    };
                     let rest = outcome.rest.unwrap_or_default();
                     text.push_str(&rest.text);
                     ids.extend(rest.ids);
-                    let tokens = Tokens { ids, so_far: self.already + outcome.tokens };
+                    let tokens = Tokens {
+                        ids,
+                        so_far: self.already + outcome.tokens,
+                    };
                     return Ok(self.shape.whole(&text, &tokens, outcome.finish, usage));
                 }
                 Some(Event::End(Err(error))) => return Err(Error::internal(error.to_string())),
@@ -224,14 +263,19 @@ impl Running {
                 ready = events.into_iter();
             }
         });
-        let headers =
-            [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
+        let headers = [
+            (header::CONTENT_TYPE, "text/event-stream"),
+            (header::CACHE_CONTROL, "no-cache"),
+        ];
         (headers, Body::from_stream(events)).into_response()
     }
 
     fn piece(&mut self, piece: Piece) -> Bytes {
         self.so_far += piece.ids.len();
-        let tokens = Tokens { ids: piece.ids, so_far: self.so_far };
+        let tokens = Tokens {
+            ids: piece.ids,
+            so_far: self.so_far,
+        };
         event(&self.shape.piece(&piece.text, &tokens))
     }
 
@@ -243,13 +287,24 @@ impl Running {
                 return vec![event(&Error::internal(error.to_string()).body())];
             }
             Some(Event::Piece(_)) | None => {
-                return vec![event(&Error::internal("the answer ended without a result").body())];
+                return vec![event(
+                    &Error::internal("the answer ended without a result").body(),
+                )];
             }
         };
-        let usage = Usage { prompt: self.prompt, completion: outcome.tokens };
+        let usage = Usage {
+            prompt: self.prompt,
+            completion: outcome.tokens,
+        };
         let text = outcome.rest.as_ref().map(|rest| rest.text.as_str());
-        let ids = outcome.rest.as_ref().map_or_else(Vec::new, |rest| rest.ids.clone());
-        let tokens = Tokens { ids, so_far: self.already + outcome.tokens };
+        let ids = outcome
+            .rest
+            .as_ref()
+            .map_or_else(Vec::new, |rest| rest.ids.clone());
+        let tokens = Tokens {
+            ids,
+            so_far: self.already + outcome.tokens,
+        };
         let mut events = vec![event(&self.shape.ending(text, &tokens, outcome.finish))];
         if include_usage {
             events.push(event(&self.shape.usage(usage)));

@@ -33,7 +33,11 @@ impl Error {
     /// The request itself is wrong.
     pub(super) fn invalid(param: &str, message: impl Into<String>) -> Self {
         let error = Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", message);
-        Self { param: Some(param.to_owned()), ..error }.code("invalid_value")
+        Self {
+            param: Some(param.to_owned()),
+            ..error
+        }
+        .code("invalid_value")
     }
 
     /// The request asks for what only a grown-up engine does.
@@ -45,22 +49,43 @@ impl Error {
     /// The model is not there yet.
     pub(super) fn loading() -> Self {
         let message = "the model is loading: try again in a moment";
-        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable_error", message);
-        Self { retry: true, ..error }.code("loading")
+        let error = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable_error",
+            message,
+        );
+        Self {
+            retry: true,
+            ..error
+        }
+        .code("loading")
     }
 
     /// All slots are taken.
     pub(super) fn busy(slots: usize) -> Self {
         let message = format!("all {slots} slots are busy: try again in a moment");
-        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable_error", message);
-        Self { retry: true, ..error }.code("slots_busy")
+        let error = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable_error",
+            message,
+        );
+        Self {
+            retry: true,
+            ..error
+        }
+        .code("slots_busy")
     }
 
     /// The prompt leaves no room for an answer.
     pub(super) fn too_long(prompt: usize, context: usize) -> Self {
-        let message =
-            format!("the prompt has {prompt} tokens, the context holds {context}: shorten the prompt");
-        let error = Self::new(StatusCode::BAD_REQUEST, "exceed_context_size_error", message);
+        let message = format!(
+            "the prompt has {prompt} tokens, the context holds {context}: shorten the prompt"
+        );
+        let error = Self::new(
+            StatusCode::BAD_REQUEST,
+            "exceed_context_size_error",
+            message,
+        );
         let facts = vec![("n_prompt_tokens", prompt), ("n_ctx", context)];
         Self { facts, ..error }.code("context_length_exceeded")
     }
@@ -71,7 +96,10 @@ impl Error {
     }
 
     pub(super) fn code(self, code: &'static str) -> Self {
-        Self { code: Some(code), ..self }
+        Self {
+            code: Some(code),
+            ..self
+        }
     }
 
     /// The envelope.

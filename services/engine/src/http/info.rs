@@ -42,7 +42,9 @@ pub(super) async fn engine(State(service): State<Arc<Service>>) -> Json<Value> {
 /// The one model, in OpenAI's list.
 pub(super) async fn models(State(service): State<Arc<Service>>) -> Result<Json<Value>, Error> {
     let engine = service.engine()?;
-    Ok(Json(json!({ "object": "list", "data": [entry(&service, engine)] })))
+    Ok(Json(
+        json!({ "object": "list", "data": [entry(&service, engine)] }),
+    ))
 }
 
 /// The one model by its name.

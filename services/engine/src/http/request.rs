@@ -3,11 +3,15 @@
 //! Fields are read one by one instead of by a derived reader, because its messages
 //! quote what they stumble over, and a prompt must not get into an error.
 
-use serde_json::{Map, Value};
+mod fields;
+
+use serde_json::Value;
 
 use super::error::Error;
 use crate::sampler::Sampling;
 use crate::template::Extras;
+pub(super) use fields::random;
+use fields::{Fields, token_ids, wrong};
 
 /// A well-formed request, not yet checked against the model.
 #[derive(Debug)]
@@ -26,7 +30,10 @@ pub(super) struct Request {
 /// What is to be answered.
 #[derive(Debug)]
 pub(super) enum Input {
-    Chat { messages: Vec<Value>, extras: Extras },
+    Chat {
+        messages: Vec<Value>,
+        extras: Extras,
+    },
     Text(String),
     Ids(Vec<u32>),
 }
@@ -50,14 +57,27 @@ pub(super) fn chat(body: &[u8]) -> Result<Request, Error> {
     let messages = fields.get("messages").ok_or_else(|| {
         Error::invalid("messages", "`messages` is missing: send a list of messages")
     })?;
-    let messages = messages.as_array().ok_or_else(|| wrong("messages", "a list of messages"))?;
+    let messages = messages
+        .as_array()
+        .ok_or_else(|| wrong("messages", "a list of messages"))?;
     if messages.is_empty() {
-        return Err(Error::invalid("messages", "`messages` is empty: send at least one message"));
+        return Err(Error::invalid(
+            "messages",
+            "`messages` is empty: send at least one message",
+        ));
     }
     let messages = messages.iter().map(message).collect::<Result<_, _>>()?;
-    let variables = fields.object("chat_template_kwargs")?.cloned().unwrap_or_default();
-    let tools = fields.get("tools").filter(|tools| tools.as_array().is_some_and(|t| !t.is_empty()));
-    let extras = Extras { tools: tools.cloned(), variables };
+    let variables = fields
+        .object("chat_template_kwargs")?
+        .cloned()
+        .unwrap_or_default();
+    let tools = fields
+        .get("tools")
+        .filter(|tools| tools.as_array().is_some_and(|t| !t.is_empty()));
+    let extras = Extras {
+        tools: tools.cloned(),
+        variables,
+    };
     fields.request(Input::Chat { messages, extras })
 }
 
@@ -71,13 +91,18 @@ pub(super) fn completion(body: &[u8]) -> Result<Request, Error> {
         return Err(Error::unsupported("suffix", "a suffix"));
     }
     let prompt = fields.get("prompt").ok_or_else(|| {
-        Error::invalid("prompt", "`prompt` is missing: send a text or a list of token ids")
+        Error::invalid(
+            "prompt",
+            "`prompt` is missing: send a text or a list of token ids",
+        )
     })?;
     let input = match prompt {
         Value::String(text) => Input::Text(text.clone()),
         Value::Array(list) => match list.as_slice() {
             [Value::String(text)] => Input::Text(text.clone()),
-            [Value::String(_), ..] => return Err(Error::unsupported("prompt", "a list of prompts")),
+            [Value::String(_), ..] => {
+                return Err(Error::unsupported("prompt", "a list of prompts"));
+            }
             ids => Input::Ids(token_ids("prompt", ids)?),
         },
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
@@ -89,7 +114,9 @@ pub(super) fn completion(body: &[u8]) -> Result<Request, Error> {
 
 /// A message with its content as one text, as templates expect it.
 fn message(message: &Value) -> Result<Value, Error> {
-    let fields = message.as_object().ok_or_else(|| wrong("messages", "a list of objects"))?;
+    let fields = message
+        .as_object()
+        .ok_or_else(|| wrong("messages", "a list of objects"))?;
     if !fields.get("role").is_some_and(Value::is_string) {
         return Err(Error::invalid("messages", "a message has no `role`"));
     }
@@ -98,7 +125,10 @@ fn message(message: &Value) -> Result<Value, Error> {
         Some(Value::Array(parts)) => parts.iter().map(part).collect::<Result<String, _>>()?,
         None | Some(Value::Null) if fields.contains_key("tool_calls") => String::new(),
         None | Some(_) => {
-            return Err(Error::invalid("messages", "the `content` of a message must be a text"));
+            return Err(Error::invalid(
+                "messages",
+                "the `content` of a message must be a text",
+            ));
         }
     };
     let mut fields = fields.clone();
@@ -112,174 +142,6 @@ fn part(part: &Value) -> Result<&str, Error> {
         .ok_or_else(|| Error::unsupported("messages", "content other than text"))
 }
 
-fn token_ids(param: &str, ids: &[Value]) -> Result<Vec<u32>, Error> {
-    let ids = ids.iter().map(|id| id.as_u64().and_then(|id| u32::try_from(id).ok()));
-    ids.collect::<Option<_>>().ok_or_else(|| wrong(param, "a list of token ids"))
-}
-
-fn wrong(param: &str, expected: &str) -> Error {
-    Error::invalid(param, format!("`{param}` must be {expected}"))
-}
-
-/// The fields of a request; `null` counts as missing.
-struct Fields(Map<String, Value>);
-
-impl Fields {
-    fn parse(body: &[u8]) -> Result<Self, Error> {
-        let parsed: Value = serde_json::from_slice(body).map_err(|error| {
-            let place = format!("line {} column {}", error.line(), error.column());
-            Error::invalid("body", format!("the body is not valid JSON: {place}"))
-                .code("invalid_json")
-        })?;
-        match parsed {
-            Value::Object(fields) => Ok(Self(fields)),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-                Err(Error::invalid("body", "the body must be a JSON object").code("invalid_json"))
-            }
-        }
-    }
-
-    fn request(&self, input: Input) -> Result<Request, Error> {
-        self.refuse_unsupported()?;
-        let usage = self.object("stream_options")?.and_then(|options| options.get("include_usage"));
-        let max_tokens = match self.whole("max_completion_tokens")? {
-            Some(most) => Some(most),
-            None => self.whole("max_tokens")?,
-        };
-        Ok(Request {
-            model: self.text("model")?,
-            input,
-            sampling: self.sampling()?,
-            stops: self.stops()?,
-            max_tokens: max_tokens.map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
-            ignore_end: self.truth("ignore_eos")?,
-            stream: self.truth("stream")?,
-            include_usage: usage.and_then(Value::as_bool).unwrap_or(false),
-            prefix: self.prefix()?,
-        })
-    }
-
-    fn refuse_unsupported(&self) -> Result<(), Error> {
-        if self.whole("n")?.unwrap_or(1) != 1 || self.whole("best_of")?.unwrap_or(1) != 1 {
-            return Err(Error::unsupported("n", "more than one answer"));
-        }
-        if self.get("logprobs").is_some_and(|value| value != &Value::Bool(false)) {
-            return Err(Error::unsupported("logprobs", "logprobs"));
-        }
-        let format = self.object("response_format")?;
-        if format.is_some_and(|format| format.get("type").is_none_or(|kind| kind != "text")) {
-            return Err(Error::unsupported("response_format", "a forced output format"));
-        }
-        for field in ["grammar", "json_schema"] {
-            if self.get(field).is_some() {
-                return Err(Error::unsupported(field, "a forced output format"));
-            }
-        }
-        Ok(())
-    }
-
-    fn sampling(&self) -> Result<Sampling, Error> {
-        let usual = Sampling::default();
-        let number = |name: &str, usual: f32, least: f32, most: f32| {
-            let number = self.number(name)?.unwrap_or(f64::from(usual)) as f32;
-            let fits = (least..=most).contains(&number);
-            fits.then_some(number).ok_or_else(|| wrong(name, &format!("from {least} to {most}")))
-        };
-        Ok(Sampling {
-            temperature: number("temperature", usual.temperature, 0.0, 100.0)?,
-            top_k: self.whole("top_k")?.map_or(usual.top_k, |k| usize::try_from(k).unwrap_or(0)),
-            top_p: number("top_p", usual.top_p, 0.0, 1.0)?,
-            min_p: number("min_p", usual.min_p, 0.0, 1.0)?,
-            seed: self.seed()?.unwrap_or_else(random),
-            repeat_penalty: number("repeat_penalty", usual.repeat_penalty, 0.01, 100.0)?,
-            presence_penalty: number("presence_penalty", 0.0, -100.0, 100.0)?,
-            frequency_penalty: number("frequency_penalty", 0.0, -100.0, 100.0)?,
-            bias: self.bias()?,
-        })
-    }
-
-    fn seed(&self) -> Result<Option<u64>, Error> {
-        let Some(seed) = self.get("seed") else { return Ok(None) };
-        let negative = || seed.as_i64().map(i64::cast_unsigned);
-        seed.as_u64().or_else(negative).map(Some).ok_or_else(|| wrong("seed", "a whole number"))
-    }
-
-    fn bias(&self) -> Result<Vec<(u32, f32)>, Error> {
-        let Some(biases) = self.object("logit_bias")? else { return Ok(Vec::new()) };
-        let biases = biases.iter().map(|(id, bias)| Some((id.parse().ok()?, bias.as_f64()? as f32)));
-        biases
-            .collect::<Option<_>>()
-            .ok_or_else(|| wrong("logit_bias", "an object of numbers by token id"))
-    }
-
-    fn stops(&self) -> Result<Vec<String>, Error> {
-        let expected = || wrong("stop", "a text or a list of texts");
-        match self.get("stop") {
-            None => Ok(Vec::new()),
-            Some(Value::String(stop)) => Ok(vec![stop.clone()]),
-            Some(Value::Array(stops)) => {
-                let stops = stops.iter().map(|stop| stop.as_str().map(str::to_owned));
-                stops.collect::<Option<_>>().ok_or_else(expected)
-            }
-            Some(_) => Err(expected()),
-        }
-    }
-
-    fn prefix(&self) -> Result<Option<Prefix>, Error> {
-        const NAME: &str = "orchion_continue";
-        let Some(prefix) = self.object(NAME)? else { return Ok(None) };
-        let ids = prefix.get("ids").and_then(Value::as_array);
-        let ids = ids.ok_or_else(|| wrong(NAME, "an object with a list `ids`"))?;
-        let text = match prefix.get("text") {
-            None | Some(Value::Null) => None,
-            Some(Value::String(text)) => Some(text.clone()),
-            Some(_) => return Err(wrong(NAME, "an object whose `text` is a text")),
-        };
-        Ok(Some(Prefix { ids: token_ids(NAME, ids)?, text }))
-    }
-
-    fn get(&self, name: &str) -> Option<&Value> {
-        self.0.get(name).filter(|value| !value.is_null())
-    }
-
-    fn text(&self, name: &str) -> Result<Option<String>, Error> {
-        let text = |value: &Value| value.as_str().map(str::to_owned);
-        self.get(name).map(|value| text(value).ok_or_else(|| wrong(name, "a text"))).transpose()
-    }
-
-    fn truth(&self, name: &str) -> Result<bool, Error> {
-        let truth = |value: &Value| value.as_bool().ok_or_else(|| wrong(name, "true or false"));
-        self.get(name).map_or(Ok(false), truth)
-    }
-
-    fn number(&self, name: &str) -> Result<Option<f64>, Error> {
-        let number = |value: &Value| value.as_f64().ok_or_else(|| wrong(name, "a number"));
-        self.get(name).map(number).transpose()
-    }
-
-    fn whole(&self, name: &str) -> Result<Option<u64>, Error> {
-        let whole = |value: &Value| {
-            value.as_u64().ok_or_else(|| wrong(name, "a whole number that is not negative"))
-        };
-        self.get(name).map(whole).transpose()
-    }
-
-    fn object(&self, name: &str) -> Result<Option<&Map<String, Value>>, Error> {
-        let object = |value: &'_ Value| value.is_object();
-        match self.get(name) {
-            Some(value) if !object(value) => Err(wrong(name, "an object")),
-            value => Ok(value.and_then(Value::as_object)),
-        }
-    }
-}
-
-/// A number nobody can foresee.
-pub(super) fn random() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    // Each state has fresh keys; some clients keep seeds in 53 bits.
-    RandomState::new().hash_one(std::process::id()) >> 11
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -288,7 +150,9 @@ mod tests {
 
     fn read_chat(fields: Value) -> Result<Request, Error> {
         let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}]});
-        let Value::Object(fields) = fields else { panic!("fields") };
+        let Value::Object(fields) = fields else {
+            panic!("fields")
+        };
         body.as_object_mut().unwrap().extend(fields);
         chat(body.to_string().as_bytes())
     }
@@ -309,7 +173,10 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(request.sampling.temperature, 0.0);
-        assert_eq!((request.sampling.top_k, request.sampling.seed), (5, u64::MAX));
+        assert_eq!(
+            (request.sampling.top_k, request.sampling.seed),
+            (5, u64::MAX)
+        );
         assert_eq!(request.sampling.bias, [(12, -3.5)]);
         assert_eq!((request.max_tokens, request.stops.len()), (Some(7), 2));
         assert!(request.stream && request.include_usage && !request.ignore_end);
@@ -319,9 +186,10 @@ mod tests {
     #[test]
     fn content_in_parts_is_one_text() {
         let parts = json!([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]);
-        let request =
-            read_chat(json!({"messages": [{"role": "user", "content": parts}]})).unwrap();
-        let Input::Chat { messages, .. } = request.input else { panic!("no chat") };
+        let request = read_chat(json!({"messages": [{"role": "user", "content": parts}]})).unwrap();
+        let Input::Chat { messages, .. } = request.input else {
+            panic!("no chat")
+        };
         assert_eq!(messages[0]["content"], "ab");
     }
 
@@ -331,20 +199,44 @@ mod tests {
             (json!({"messages": []}), "invalid_value", "messages"),
             (json!({"messages": null}), "invalid_value", "messages"),
             (json!({"messages": "hi"}), "invalid_value", "messages"),
-            (json!({"messages": [{"content": "x"}]}), "invalid_value", "messages"),
-            (json!({"messages": [{"role": "user"}]}), "invalid_value", "messages"),
-            (json!({"temperature": "hot"}), "invalid_value", "temperature"),
+            (
+                json!({"messages": [{"content": "x"}]}),
+                "invalid_value",
+                "messages",
+            ),
+            (
+                json!({"messages": [{"role": "user"}]}),
+                "invalid_value",
+                "messages",
+            ),
+            (
+                json!({"temperature": "hot"}),
+                "invalid_value",
+                "temperature",
+            ),
             (json!({"temperature": -1}), "invalid_value", "temperature"),
             (json!({"top_p": 1.5}), "invalid_value", "top_p"),
             (json!({"max_tokens": -1}), "invalid_value", "max_tokens"),
             (json!({"seed": 1.5}), "invalid_value", "seed"),
             (json!({"stop": 1}), "invalid_value", "stop"),
-            (json!({"logit_bias": {"x": 1}}), "invalid_value", "logit_bias"),
+            (
+                json!({"logit_bias": {"x": 1}}),
+                "invalid_value",
+                "logit_bias",
+            ),
             (json!({"stream": "yes"}), "invalid_value", "stream"),
-            (json!({"orchion_continue": {"ids": ["x"]}}), "invalid_value", "orchion_continue"),
+            (
+                json!({"orchion_continue": {"ids": ["x"]}}),
+                "invalid_value",
+                "orchion_continue",
+            ),
             (json!({"n": 2}), "unsupported_value", "n"),
             (json!({"logprobs": true}), "unsupported_value", "logprobs"),
-            (json!({"tool_choice": "required"}), "unsupported_value", "tool_choice"),
+            (
+                json!({"tool_choice": "required"}),
+                "unsupported_value",
+                "tool_choice",
+            ),
             (
                 json!({"response_format": {"type": "json_object"}}),
                 "unsupported_value",
@@ -357,7 +249,11 @@ mod tests {
 
     #[test]
     fn an_error_does_not_repeat_the_request() {
-        for body in [r#"{"messages": "my secret"}"#, r#"{"prompt": "my secret" "#, r#""my secret""#] {
+        for body in [
+            r#"{"messages": "my secret"}"#,
+            r#"{"prompt": "my secret" "#,
+            r#""my secret""#,
+        ] {
             let error = chat(body.as_bytes()).unwrap_err();
             assert!(!error.body().to_string().contains("secret"));
         }

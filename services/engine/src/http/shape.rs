@@ -42,7 +42,10 @@ impl Shape {
     /// The opening chunk of a stream.
     pub(super) fn opening(&self, so_far: usize, seed: u64) -> Value {
         let mut chunk = match self.kind {
-            Kind::Chat => self.chunk(json!({ "delta": { "role": "assistant", "content": "" } }), None),
+            Kind::Chat => self.chunk(
+                json!({ "delta": { "role": "assistant", "content": "" } }),
+                None,
+            ),
             Kind::Completion => self.chunk(json!({ "text": "" }), None),
         };
         chunk["orchion"] = json!({ "ids": [], "n": so_far, "seed": seed });

@@ -22,10 +22,17 @@ impl Rotation {
         let pairs = sizes.rotary_dim / 2;
         let speed = |pair: usize| {
             let exponent = (2 * pair) as f32 / sizes.rotary_dim as f32;
-            let factor = factors.and_then(|factors| factors.get(pair)).copied().unwrap_or(1.0);
+            let factor = factors
+                .and_then(|factors| factors.get(pair))
+                .copied()
+                .unwrap_or(1.0);
             1.0 / (libm::powf(sizes.rotary_base, exponent) * factor)
         };
-        Self { kind: sizes.rotary, head: sizes.head, speeds: (0..pairs).map(speed).collect() }
+        Self {
+            kind: sizes.rotary,
+            head: sizes.head,
+            speeds: (0..pairs).map(speed).collect(),
+        }
     }
 
     /// Turns every head of one token, which stands at `position`.
@@ -61,13 +68,24 @@ pub(super) fn attend(queries: &[f32], cache: &LayerCache, sizes: &Sizes) -> Vec<
     let mut read = vec![0.0; queries.len()];
     let one = |(at, (read, query)): (usize, (&mut [f32], &[f32]))| {
         let (token, head) = (at / sizes.heads, at % sizes.heads);
-        attend_one(read, query, cache, sizes, head / sizes.group(), before + token + 1);
+        attend_one(
+            read,
+            query,
+            cache,
+            sizes,
+            head / sizes.group(),
+            before + token + 1,
+        );
     };
     if queries.len() * total >= WORTH_SHARING {
-        let heads = read.par_chunks_exact_mut(sizes.head).zip(queries.par_chunks_exact(sizes.head));
+        let heads = read
+            .par_chunks_exact_mut(sizes.head)
+            .zip(queries.par_chunks_exact(sizes.head));
         heads.enumerate().for_each(one);
     } else {
-        let heads = read.chunks_exact_mut(sizes.head).zip(queries.chunks_exact(sizes.head));
+        let heads = read
+            .chunks_exact_mut(sizes.head)
+            .zip(queries.chunks_exact(sizes.head));
         heads.enumerate().for_each(one);
     }
     read

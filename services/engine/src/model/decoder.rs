@@ -93,7 +93,10 @@ impl Decoder {
 
     /// A cache that has read nothing.
     pub fn cache(&self) -> Cache {
-        Cache { layers: vec![LayerCache::default(); self.sizes.layers], tokens: 0 }
+        Cache {
+            layers: vec![LayerCache::default(); self.sizes.layers],
+            tokens: 0,
+        }
     }
 
     /// Reads `ids` behind what `cache` has read, and gives a score for each token of the
@@ -105,7 +108,9 @@ impl Decoder {
         let mut stream = Vec::with_capacity(ids.len() * self.sizes.dim);
         for &id in ids {
             if id as usize >= self.sizes.vocabulary {
-                return Err(Error::Compute(candle_core::Error::Msg(format!("unknown token {id}"))));
+                return Err(Error::Compute(candle_core::Error::Msg(format!(
+                    "unknown token {id}"
+                ))));
             }
             stream.extend(self.embedding.row(id as usize)?);
         }
@@ -116,17 +121,32 @@ impl Decoder {
         cache.tokens += ids.len();
         let mut last = stream.split_off(stream.len() - self.sizes.dim);
         normalise(&mut last, &self.norm, self.sizes.epsilon);
-        Ok(self.output.as_ref().unwrap_or(&self.embedding).products(&last)?)
+        Ok(self
+            .output
+            .as_ref()
+            .unwrap_or(&self.embedding)
+            .products(&last)?)
     }
 }
 
 impl Layer {
-    fn load(file: &mut ModelFile, sizes: &Sizes, layer: usize, threads: usize) -> Result<Self, Error> {
+    fn load(
+        file: &mut ModelFile,
+        sizes: &Sizes,
+        layer: usize,
+        threads: usize,
+    ) -> Result<Self, Error> {
         let name = |part: &str| format!("blk.{layer}.{part}.weight");
         let (dim, ff) = (sizes.dim, sizes.ff);
         let queries = sizes.heads * sizes.head;
         let mut projection = |part: &str, rows: usize| {
-            Projection::load(file, &format!("blk.{layer}.attn_{part}"), (rows, dim), sizes, threads)
+            Projection::load(
+                file,
+                &format!("blk.{layer}.attn_{part}"),
+                (rows, dim),
+                sizes,
+                threads,
+            )
         };
         let query = projection("q", queries)?;
         let key = projection("k", sizes.kv())?;
@@ -196,8 +216,14 @@ impl Projection {
         let (bias, norm) = (format!("{name}.bias"), format!("{name}_norm.weight"));
         Ok(Self {
             weights: file.matrix(&format!("{name}.weight"), shape, threads)?,
-            bias: file.has(&bias).then(|| file.vector(&bias, shape.0)).transpose()?,
-            norm: file.has(&norm).then(|| file.vector(&norm, sizes.head)).transpose()?,
+            bias: file
+                .has(&bias)
+                .then(|| file.vector(&bias, shape.0))
+                .transpose()?,
+            norm: file
+                .has(&norm)
+                .then(|| file.vector(&norm, sizes.head))
+                .transpose()?,
         })
     }
 

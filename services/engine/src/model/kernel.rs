@@ -9,7 +9,12 @@ const LANES: usize = 16;
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0_f32; LANES];
     let (a, b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest: f32 = a.remainder().iter().zip(b.remainder()).map(|(x, y)| x * y).sum();
+    let rest: f32 = a
+        .remainder()
+        .iter()
+        .zip(b.remainder())
+        .map(|(x, y)| x * y)
+        .sum();
     for (a, b) in a.zip(b) {
         for ((lane, x), y) in lanes.iter_mut().zip(a).zip(b) {
             *lane += x * y;
@@ -20,12 +25,15 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
 
 /// Adds `weight` times `x` to `sum`.
 pub(super) fn add_scaled(sum: &mut [f32], weight: f32, x: &[f32]) {
-    sum.iter_mut().zip(x).for_each(|(sum, x)| *sum += weight * x);
+    sum.iter_mut()
+        .zip(x)
+        .for_each(|(sum, x)| *sum += weight * x);
 }
 
 /// Adds `x` to each row of `rows`.
 pub(super) fn add_to_rows(rows: &mut [f32], x: &[f32]) {
-    rows.chunks_exact_mut(x.len()).for_each(|row| add_scaled(row, 1.0, x));
+    rows.chunks_exact_mut(x.len())
+        .for_each(|row| add_scaled(row, 1.0, x));
 }
 
 /// Scales each row of `rows` to a root mean square of one, then by `weight`.
@@ -33,13 +41,17 @@ pub(super) fn normalise(rows: &mut [f32], weight: &[f32], epsilon: f32) {
     for row in rows.chunks_exact_mut(weight.len()) {
         let mean = dot(row, row) / weight.len() as f32;
         let scale = 1.0 / (mean + epsilon).sqrt();
-        row.iter_mut().zip(weight).for_each(|(x, weight)| *x = *x * scale * weight);
+        row.iter_mut()
+            .zip(weight)
+            .for_each(|(x, weight)| *x = *x * scale * weight);
     }
 }
 
 /// Multiplies `x` gated by SiLU into `up`.
 pub(super) fn gate(up: &mut [f32], gate: &[f32]) {
-    up.iter_mut().zip(gate).for_each(|(up, x)| *up *= x / (1.0 + libm::expf(-x)));
+    up.iter_mut()
+        .zip(gate)
+        .for_each(|(up, x)| *up *= x / (1.0 + libm::expf(-x)));
 }
 
 /// Turns scores into weights that sum to one.

@@ -23,7 +23,11 @@ pub(super) struct Matrix {
 
 enum Part {
     Floats(Vec<f32>),
-    Blocks { rows: usize, blocks: Arc<QTensor>, product: QMatMul },
+    Blocks {
+        rows: usize,
+        blocks: Arc<QTensor>,
+        product: QMatMul,
+    },
 }
 
 impl Matrix {
@@ -32,24 +36,46 @@ impl Matrix {
         let rows_per_part = rows.div_ceil(parts.clamp(1, rows));
         let parts = match tensor.dtype() {
             GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16 => {
-                let numbers = tensor.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
+                let numbers = tensor
+                    .dequantize(&Device::Cpu)?
+                    .flatten_all()?
+                    .to_vec1::<f32>()?;
                 let parts = numbers.chunks(rows_per_part * columns);
                 parts.map(|part| Part::Floats(part.to_vec())).collect()
             }
-            dtype => {
+            GgmlDType::Q4_0
+            | GgmlDType::Q4_1
+            | GgmlDType::Q5_0
+            | GgmlDType::Q5_1
+            | GgmlDType::Q8_0
+            | GgmlDType::Q8_1
+            | GgmlDType::Q2K
+            | GgmlDType::Q3K
+            | GgmlDType::Q4K
+            | GgmlDType::Q5K
+            | GgmlDType::Q6K
+            | GgmlDType::Q8K => {
                 let data = tensor.data()?;
                 let row = data.len() / rows;
                 let parts = data.chunks(rows_per_part * row).map(|part| {
                     let rows = part.len() / row;
-                    let storage = QStorage::from_data(part.into(), &Device::Cpu, dtype)?;
+                    let storage = QStorage::from_data(part.into(), &Device::Cpu, tensor.dtype())?;
                     let blocks = Arc::new(QTensor::new(storage, (rows, columns))?);
                     let product = QMatMul::QTensor(Arc::clone(&blocks));
-                    Ok(Part::Blocks { rows, blocks, product })
+                    Ok(Part::Blocks {
+                        rows,
+                        blocks,
+                        product,
+                    })
                 });
                 parts.collect::<Result<_>>()?
             }
         };
-        Ok(Self { rows, columns, parts })
+        Ok(Self {
+            rows,
+            columns,
+            parts,
+        })
     }
 
     /// Number of weights.
@@ -147,7 +173,10 @@ mod tests {
             let whole = matrix(dtype, 1);
             for parts in [2, 3, 4, 99] {
                 let cut = matrix(dtype, parts);
-                assert_eq!(cut.products(&inputs).unwrap(), whole.products(&inputs).unwrap());
+                assert_eq!(
+                    cut.products(&inputs).unwrap(),
+                    whole.products(&inputs).unwrap()
+                );
                 for row in 0..10 {
                     assert_eq!(cut.row(row).unwrap(), whole.row(row).unwrap());
                 }
@@ -160,8 +189,10 @@ mod tests {
         let inputs: Vec<f32> = (0..3 * 64).map(|n| (n % 13) as f32 / 13.0).collect();
         let matrix = matrix(GgmlDType::F32, 1);
         let together = matrix.products(&inputs).unwrap();
-        let alone: Vec<f32> =
-            inputs.chunks(64).flat_map(|input| matrix.products(input).unwrap()).collect();
+        let alone: Vec<f32> = inputs
+            .chunks(64)
+            .flat_map(|input| matrix.products(input).unwrap())
+            .collect();
         assert_eq!(together, alone);
     }
 }

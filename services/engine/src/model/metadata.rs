@@ -26,7 +26,9 @@ impl<'a> Metadata<'a> {
     /// A list of strings.
     pub fn texts(&self, key: &str) -> Option<Vec<&'a str>> {
         let list = self.values.get(key)?.to_vec().ok()?;
-        list.iter().map(|value| value.to_string().ok().map(String::as_str)).collect()
+        list.iter()
+            .map(|value| value.to_string().ok().map(String::as_str))
+            .collect()
     }
 
     /// A whole number that is not negative, in any width.
@@ -36,7 +38,13 @@ impl<'a> Metadata<'a> {
 
     /// A list of whole numbers.
     pub fn numbers(&self, key: &str) -> Option<Vec<u64>> {
-        self.values.get(key)?.to_vec().ok()?.iter().map(whole).collect()
+        self.values
+            .get(key)?
+            .to_vec()
+            .ok()?
+            .iter()
+            .map(whole)
+            .collect()
     }
 
     /// Yes or no.
@@ -102,13 +110,20 @@ impl Sizes {
         if metadata.number(&key("expert_count")).unwrap_or(0) > 0 {
             return Err(Error::Architecture(format!("{arch} with experts")));
         }
-        let broken = |reason: String| Error::Broken { path: path.into(), reason };
+        let broken = |reason: String| Error::Broken {
+            path: path.into(),
+            reason,
+        };
         let optional = |name: &str| metadata.number(&key(name)).map(|n| n as usize);
         let size = |name: &str| {
-            optional(name).filter(|&n| n > 0).ok_or_else(|| broken(format!("no {}", key(name))))
+            optional(name)
+                .filter(|&n| n > 0)
+                .ok_or_else(|| broken(format!("no {}", key(name))))
         };
         let (dim, heads) = (size("embedding_length")?, size("attention.head_count")?);
-        let tokens = metadata.texts("tokenizer.ggml.tokens").map(|tokens| tokens.len());
+        let tokens = metadata
+            .texts("tokenizer.ggml.tokens")
+            .map(|tokens| tokens.len());
         let head = optional("attention.key_length").unwrap_or(dim / heads);
         let sizes = Self {
             layers: size("block_count")?,
@@ -131,7 +146,11 @@ impl Sizes {
             && head.is_multiple_of(2)
             && sizes.rotary_dim <= head
             && sizes.rotary_dim.is_multiple_of(2);
-        if fits { Ok(sizes) } else { Err(broken("head sizes do not fit together".into())) }
+        if fits {
+            Ok(sizes)
+        } else {
+            Err(broken("head sizes do not fit together".into()))
+        }
     }
 
     /// Query heads that share one key and value head.

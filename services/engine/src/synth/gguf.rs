@@ -91,7 +91,9 @@ pub(super) fn tensor(out: &mut impl Write, plan: &TensorPlan, numbers: &[f32]) -
     match plan.dtype {
         Dtype::F32 => bytes.extend(numbers.iter().flat_map(|x| x.to_le_bytes())),
         Dtype::F16 => bytes.extend(numbers.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes())),
-        Dtype::Q8_0 => numbers.chunks(BLOCK).for_each(|block| put_block(&mut bytes, block)),
+        Dtype::Q8_0 => numbers
+            .chunks(BLOCK)
+            .for_each(|block| put_block(&mut bytes, block)),
     }
     bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
     out.write_all(&bytes)
@@ -156,7 +158,11 @@ fn put_tensor(head: &mut Vec<u8>, tensor: &TensorPlan, offset: usize) {
     // GGUF names the innermost dimension first.
     let dimensions: Vec<usize> = [tensor.columns].into_iter().chain(tensor.rows).collect();
     head.extend((dimensions.len() as u32).to_le_bytes());
-    head.extend(dimensions.iter().flat_map(|&size| (size as u64).to_le_bytes()));
+    head.extend(
+        dimensions
+            .iter()
+            .flat_map(|&size| (size as u64).to_le_bytes()),
+    );
     let code: u32 = match tensor.dtype {
         Dtype::F32 => 0,
         Dtype::F16 => 1,

@@ -7,7 +7,9 @@ pub(super) struct Noise {
 
 impl Noise {
     pub(super) fn new(seed: u32) -> Self {
-        Self { counter: u64::from(seed) << 32 }
+        Self {
+            counter: u64::from(seed) << 32,
+        }
     }
 
     /// The next 64 random bits.
@@ -25,7 +27,9 @@ impl Noise {
 
     /// `count` numbers that are 1 or -1.
     pub(super) fn signs(&mut self, count: usize) -> Vec<i64> {
-        (0..count).map(|_| (self.bits() >> 63) as i64 * 2 - 1).collect()
+        (0..count)
+            .map(|_| (self.bits() >> 63) as i64 * 2 - 1)
+            .collect()
     }
 }
 

@@ -44,8 +44,13 @@ impl Vocabulary {
         }
         let mut merges = Vec::with_capacity(MERGES);
         while merges.len() < MERGES {
-            let Some(best) = most_frequent_pair(&words) else { break };
-            words = words.into_iter().map(|(word, n)| (merge(&word, &best), n)).collect();
+            let Some(best) = most_frequent_pair(&words) else {
+                break;
+            };
+            words = words
+                .into_iter()
+                .map(|(word, n)| (merge(&word, &best), n))
+                .collect();
             merges.push(best);
         }
         let mut tokens: Vec<String> = alphabet::letters().iter().map(char::to_string).collect();
@@ -56,12 +61,25 @@ impl Vocabulary {
                 tokens.push(token);
             }
         }
-        tokens.extend(CONTROL.iter().chain(&USER_DEFINED).map(|&token| token.to_owned()));
+        tokens.extend(
+            CONTROL
+                .iter()
+                .chain(&USER_DEFINED)
+                .map(|&token| token.to_owned()),
+        );
         while !tokens.len().is_multiple_of(32) {
             tokens.push(format!("{UNUSED}{}|>", tokens.len()));
         }
-        let ids = tokens.iter().zip(0..).map(|(token, id)| (token.clone(), id)).collect();
-        Self { tokens, ids, merges }
+        let ids = tokens
+            .iter()
+            .zip(0..)
+            .map(|(token, id)| (token.clone(), id))
+            .collect();
+        Self {
+            tokens,
+            ids,
+            merges,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -88,17 +106,26 @@ impl Vocabulary {
     }
 
     pub(super) fn merges(&self) -> Vec<String> {
-        self.merges.iter().map(|(left, right)| format!("{left} {right}")).collect()
+        self.merges
+            .iter()
+            .map(|(left, right)| format!("{left} {right}"))
+            .collect()
     }
 
     /// The built-in paragraphs as token ids.
     pub(super) fn paragraphs(&self) -> Vec<Vec<u32>> {
-        CORPUS.trim().split("\n\n").map(|paragraph| self.encode(paragraph)).collect()
+        CORPUS
+            .trim()
+            .split("\n\n")
+            .map(|paragraph| self.encode(paragraph))
+            .collect()
     }
 
     fn encode(&self, text: &str) -> Vec<u32> {
         let words = split::pieces(split::QWEN2, text).into_iter().map(|piece| {
-            self.merges.iter().fold(letters(&piece), |word, pair| merge(&word, pair))
+            self.merges
+                .iter()
+                .fold(letters(&piece), |word, pair| merge(&word, pair))
         });
         words.flatten().map(|token| self.id(&token)).collect()
     }
@@ -106,7 +133,10 @@ impl Vocabulary {
 
 fn letters(piece: &str) -> Vec<String> {
     let letters = alphabet::letters();
-    piece.bytes().map(|byte| letters[usize::from(byte)].to_string()).collect()
+    piece
+        .bytes()
+        .map(|byte| letters[usize::from(byte)].to_string())
+        .collect()
 }
 
 fn most_frequent_pair(words: &BTreeMap<Vec<String>, usize>) -> Option<(String, String)> {
@@ -117,7 +147,9 @@ fn most_frequent_pair(words: &BTreeMap<Vec<String>, usize>) -> Option<(String, S
         }
     }
     // The map is in order of spelling and the first of equals is kept.
-    let best = pairs.into_iter().reduce(|best, pair| if pair.1 > best.1 { pair } else { best });
+    let best = pairs
+        .into_iter()
+        .reduce(|best, pair| if pair.1 > best.1 { pair } else { best });
     best.map(|((left, right), _)| (left.to_owned(), right.to_owned()))
 }
 

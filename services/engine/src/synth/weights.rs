@@ -28,7 +28,10 @@ enum Fill {
 
 /// All tensors of the file, in its order.
 pub(super) fn layout(spec: &Spec, vocabulary: usize) -> Vec<TensorPlan> {
-    tensors(spec, vocabulary).into_iter().map(|(plan, _)| plan).collect()
+    tensors(spec, vocabulary)
+        .into_iter()
+        .map(|(plan, _)| plan)
+        .collect()
 }
 
 /// Writes all tensors' numbers, one after the other: a large model is never whole in memory.
@@ -40,7 +43,9 @@ pub(super) fn write(
 ) -> io::Result<()> {
     let mut noise = Noise::new(spec.seed);
     let embedding = embedding(vocabulary.len(), spec.dim, &mut noise);
-    let fills = tensors(spec, vocabulary.len()).into_iter().map(|(_, fill)| fill);
+    let fills = tensors(spec, vocabulary.len())
+        .into_iter()
+        .map(|(_, fill)| fill);
     for (plan, fill) in plans.iter().zip(fills) {
         let count = plan.rows.unwrap_or(1) * plan.columns;
         let numbers = match fill {
@@ -61,10 +66,27 @@ pub(super) fn write(
 
 fn tensors(spec: &Spec, vocabulary: usize) -> Vec<(TensorPlan, Fill)> {
     let matrix = |name: String, rows, columns, fill| {
-        (TensorPlan { name, rows: Some(rows), columns, dtype: spec.dtype }, fill)
+        (
+            TensorPlan {
+                name,
+                rows: Some(rows),
+                columns,
+                dtype: spec.dtype,
+            },
+            fill,
+        )
     };
-    let vector =
-        |name: String, columns, fill| (TensorPlan { name, rows: None, columns, dtype: Dtype::F32 }, fill);
+    let vector = |name: String, columns, fill| {
+        (
+            TensorPlan {
+                name,
+                rows: None,
+                columns,
+                dtype: Dtype::F32,
+            },
+            fill,
+        )
+    };
     let (dim, ff) = (spec.dim, spec.ff);
     let head = dim / spec.heads;
     let kv = head * spec.kv_heads;
@@ -81,7 +103,12 @@ fn tensors(spec: &Spec, vocabulary: usize) -> Vec<(TensorPlan, Fill)> {
             matrix(name("attn_q.weight"), dim, dim, Fill::Uniform(wide)),
             matrix(name("attn_k.weight"), kv, dim, Fill::Uniform(wide)),
             matrix(name("attn_v.weight"), kv, dim, Fill::Uniform(wide)),
-            matrix(name("attn_output.weight"), dim, dim, Fill::Quiet(NOISE * wide)),
+            matrix(
+                name("attn_output.weight"),
+                dim,
+                dim,
+                Fill::Quiet(NOISE * wide),
+            ),
             vector(name("ffn_norm.weight"), dim, Fill::Ones),
             matrix(name("ffn_gate.weight"), ff, dim, Fill::Uniform(wide)),
             matrix(name("ffn_up.weight"), ff, dim, Fill::Uniform(wide)),
@@ -123,7 +150,9 @@ fn head(vocabulary: &Vocabulary, dim: usize, embedding: &[i64], noise: &mut Nois
 
     // Control tokens and bytes outside the text never come out; small steps keep two
     // tokens from sharing the first place.
-    let jitter: Vec<i64> = (0..vocabulary.len()).map(|_| (noise.bits() >> 61) as i64).collect();
+    let jitter: Vec<i64> = (0..vocabulary.len())
+        .map(|_| (noise.bits() >> 61) as i64)
+        .collect();
     let mut bias = vec![-14 * STEP; vocabulary.len()];
     for (&token, &n) in &counts.seen {
         let log = libm::log(n as f64 / counts.total as f64).max(-7.0);
@@ -133,10 +162,15 @@ fn head(vocabulary: &Vocabulary, dim: usize, embedding: &[i64], noise: &mut Nois
     let mut sums = vec![0_i64; vocabulary.len() * dim];
     let mut add = |token: u32, weight: i64, after: u32| {
         let sums = &mut sums[token as usize * dim..][..dim];
-        sums.iter_mut().zip(row_of(after)).for_each(|(sum, sign)| *sum += weight * sign);
+        sums.iter_mut()
+            .zip(row_of(after))
+            .for_each(|(sum, sign)| *sum += weight * sign);
     };
     for (&(before, after), &n) in &counts.follows {
-        let share = counts.seen.get(&before).map_or(1.0, |&seen| n as f64 / seen as f64);
+        let share = counts
+            .seen
+            .get(&before)
+            .map_or(1.0, |&seen| n as f64 / seen as f64);
         let gain = libm::log(share * counts.total as f64 / counts.seen[&after] as f64);
         if gain > 0.0 {
             add(after, steps(SHARPNESS * gain), before);
@@ -173,17 +207,26 @@ struct Counts {
 
 impl Counts {
     fn of(vocabulary: &Vocabulary, end: u32) -> Self {
-        let newline = vocabulary.id(&crate::tokenizer::alphabet::letters()[usize::from(b'\n')].to_string());
+        let newline =
+            vocabulary.id(&crate::tokenizer::alphabet::letters()[usize::from(b'\n')].to_string());
         let (mut seen, mut follows) = (BTreeMap::new(), BTreeMap::new());
         let mut total = 0;
         for paragraph in vocabulary.paragraphs() {
-            let ids: Vec<u32> = [newline].into_iter().chain(paragraph).chain([end]).collect();
+            let ids: Vec<u32> = [newline]
+                .into_iter()
+                .chain(paragraph)
+                .chain([end])
+                .collect();
             for pair in ids.windows(2) {
                 *follows.entry((pair[0], pair[1])).or_default() += 1;
                 *seen.entry(pair[1]).or_default() += 1;
                 total += 1;
             }
         }
-        Self { seen, follows, total }
+        Self {
+            seen,
+            follows,
+            total,
+        }
     }
 }

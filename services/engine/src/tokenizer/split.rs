@@ -12,8 +12,7 @@ pub(crate) const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?
 /// Llama 3: up to three digits are a word.
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// GPT-2: a word takes the space before it.
-const GPT2: &str =
-    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
 /// How one family of models prepares text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,12 +34,20 @@ pub(crate) fn way(pre: &str) -> Option<Way> {
         "gpt-2" | "gpt2" | "default" => (GPT2, false, false),
         _ => return None,
     };
-    Some(Way { pattern, compose, whole_words })
+    Some(Way {
+        pattern,
+        compose,
+        whole_words,
+    })
 }
 
 /// A cutter for one of the patterns above.
 pub(crate) fn splitter(pattern: &str) -> tokenizers::Result<Split> {
-    Split::new(SplitPattern::Regex(pattern.to_owned()), SplitDelimiterBehavior::Isolated, false)
+    Split::new(
+        SplitPattern::Regex(pattern.to_owned()),
+        SplitDelimiterBehavior::Isolated,
+        false,
+    )
 }
 
 /// `text` cut into words; text is never lost, a pattern that fails cuts nothing.
@@ -51,7 +58,10 @@ pub(crate) fn pieces(pattern: &str, text: &str) -> Vec<String> {
         let _ = split.pre_tokenize(&mut cut);
     }
     let words = cut.get_splits(OffsetReferential::Original, OffsetType::Byte);
-    words.into_iter().map(|(word, _, _)| word.to_owned()).collect()
+    words
+        .into_iter()
+        .map(|(word, _, _)| word.to_owned())
+        .collect()
 }
 
 #[cfg(test)]
@@ -65,11 +75,15 @@ mod tests {
         let cut = |pre| pieces(way(pre).unwrap().pattern, SAMPLE);
         assert_eq!(
             cut("qwen2"),
-            ["Hello", "'Ve", " world", " ", "1", "2", "3", "4", "\n\n", " ", " foo"]
+            [
+                "Hello", "'Ve", " world", " ", "1", "2", "3", "4", "\n\n", " ", " foo"
+            ]
         );
         assert_eq!(
             cut("llama-bpe"),
-            ["Hello", "'Ve", " world", " ", "123", "4", "\n\n", " ", " foo"]
+            [
+                "Hello", "'Ve", " world", " ", "123", "4", "\n\n", " ", " foo"
+            ]
         );
         assert_eq!(
             cut("gpt-2"),
