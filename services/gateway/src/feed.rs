@@ -1,0 +1,247 @@
+//! The one reading that feeds every live answer of this process.
+//!
+//! All jobs that this gateway admits write under its reader token, so one
+//! ordered reading brings them all. The dispatcher parses each entry once and
+//! puts it into the bounded queue of its job; nobody's slowness stops it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use orchion_bus::{Bus, From, Reading, Stored};
+use orchion_contract::streams::TRANSCRIPTS;
+use orchion_contract::subjects::TRANSCRIPT;
+use orchion_contract::transcript::Entry;
+use orchion_contract::{JobId, ReaderId};
+use orchion_service::Stop;
+
+/// What may wait for one caller, in bytes of entries. Who is slower than that
+/// goes on from the stored transcript.
+const QUEUE_BYTES: usize = 256 * 1024;
+/// How often the dispatcher looks whether the connection was renewed.
+const LOOK: Duration = Duration::from_secs(1);
+/// Pause before a reading that failed is opened again.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// Live jobs of this gateway and their queues; clones share them.
+#[derive(Clone, Default)]
+pub(crate) struct Feed(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    queues: Mutex<HashMap<JobId, Arc<Queue>>>,
+    /// Grows each time the store was found rolled back.
+    rollbacks: AtomicU64,
+}
+
+/// What waits for one caller.
+#[derive(Default)]
+pub(crate) struct Queue(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    items: VecDeque<Item>,
+    bytes: usize,
+    is_overrun: bool,
+    waker: Option<Waker>,
+}
+
+/// What the dispatcher hands to a caller.
+pub(crate) enum Item {
+    /// An entry of the transcript and its sequence.
+    Entry(u64, Entry),
+    /// The store was rolled back: the transcript is read again from its first entry.
+    Reopened,
+}
+
+/// The queue had no room: what is missing stands in the store.
+pub(crate) struct Overrun;
+
+impl Feed {
+    /// Registers a job before it is submitted, so that nothing arrives unexpected.
+    pub(crate) fn register(&self, job: JobId) -> Arc<Queue> {
+        let queue = Arc::<Queue>::default();
+        self.queues().insert(job, queue.clone());
+        queue
+    }
+
+    /// Forgets a job.
+    pub(crate) fn remove(&self, job: JobId) {
+        self.queues().remove(&job);
+    }
+
+    /// How often the store was found rolled back.
+    pub(crate) fn rollbacks(&self) -> u64 {
+        self.0.rollbacks.load(Ordering::Relaxed)
+    }
+
+    fn queues(&self) -> MutexGuard<'_, HashMap<JobId, Arc<Queue>>> {
+        self.0.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, job: JobId) -> Option<Arc<Queue>> {
+        self.queues().get(&job).cloned()
+    }
+
+    /// Reads until `stop`; heals its reading by itself.
+    ///
+    /// # Errors
+    /// Never; the type fits a task.
+    pub(crate) async fn dispatch(
+        self,
+        bus: Bus,
+        reader: ReaderId,
+        stop: Stop,
+    ) -> anyhow::Result<()> {
+        let filter = TRANSCRIPT.all_of(&reader);
+        let mut store = Store::default();
+        while !stop.is_stopping() {
+            let opened = stop
+                .unless_stopped(bus.read(TRANSCRIPTS.name, &filter, From::Beginning))
+                .await;
+            let error = match opened {
+                None => break,
+                Some(Err(error)) => error,
+                Some(Ok(reading)) => match self.follow(&bus, reading, &mut store, &stop).await {
+                    Ok(()) => continue,
+                    Err(error) => error,
+                },
+            };
+            tracing::warn!(%error, "the reading of live answers was interrupted: opening it anew");
+            stop.unless_stopped(tokio::time::sleep(RETRY)).await;
+        }
+        Ok(())
+    }
+
+    /// Follows one reading until it fails, the store was rolled back, or `stop`.
+    async fn follow(
+        &self,
+        bus: &Bus,
+        mut reading: Reading,
+        store: &mut Store,
+        stop: &Stop,
+    ) -> Result<(), orchion_bus::Error> {
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.stopped() => return Ok(()),
+                stored = reading.next() => {
+                    let stored = stored?;
+                    store.last = stored.sequence;
+                    self.hand_out(stored);
+                }
+                _ = look.tick() => if store.was_rolled_back(bus).await {
+                    self.reopened();
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn reopened(&self) {
+        tracing::warn!(
+            "the store of answers was rolled back: reading live answers from their beginning"
+        );
+        self.0.rollbacks.fetch_add(1, Ordering::Relaxed);
+        for queue in self.queues().values() {
+            queue.push(Item::Reopened, 0);
+        }
+    }
+
+    fn hand_out(&self, stored: Stored) {
+        let Some((_, job)) = TRANSCRIPT.parse(&stored.subject) else {
+            return;
+        };
+        let Some(queue) = self.find(job) else {
+            return;
+        };
+        match serde_json::from_slice(&stored.payload) {
+            Ok(entry) => queue.push(Item::Entry(stored.sequence, entry), stored.payload.len()),
+            Err(error) => {
+                tracing::error!(%error, job.id = %job, "an entry of job {job} cannot be read");
+            }
+        }
+    }
+}
+
+/// What is known of the store, to notice that it was rolled back by a power
+/// cut or made anew.
+#[derive(Default)]
+struct Store {
+    connected: Option<Instant>,
+    created: Option<i128>,
+    last: u64,
+}
+
+impl Store {
+    /// Asks the store after each renewal of the connection: only then can it
+    /// have become another one.
+    async fn was_rolled_back(&mut self, bus: &Bus) -> bool {
+        let connected = bus.connected_since();
+        if connected.is_none() || connected == self.connected {
+            return false;
+        }
+        let Ok((created, last)) = bus.state_of(TRANSCRIPTS.name).await else {
+            return false;
+        };
+        self.connected = connected;
+        let was_other = self
+            .created
+            .replace(created)
+            .is_some_and(|known| known != created);
+        let is_shorter = last < self.last;
+        if was_other || is_shorter {
+            self.last = 0;
+        }
+        was_other || is_shorter
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, item: Item, bytes: usize) {
+        let mut waiting = self.lock();
+        if waiting.is_overrun {
+            return;
+        }
+        if waiting.bytes + bytes > QUEUE_BYTES && !waiting.items.is_empty() {
+            waiting.is_overrun = true;
+        } else {
+            waiting.bytes += bytes;
+            waiting.items.push_back(item);
+        }
+        let waker = waiting.waker.take();
+        drop(waiting);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Waits for items and takes them all, in place of the empty `into`.
+    ///
+    /// # Errors
+    /// [`Overrun`] when all was taken and more had come than there was room for.
+    pub(crate) async fn take(&self, into: &mut VecDeque<Item>) -> Result<(), Overrun> {
+        std::future::poll_fn(|context| {
+            let mut waiting = self.lock();
+            if !waiting.items.is_empty() {
+                std::mem::swap(&mut waiting.items, into);
+                waiting.bytes = 0;
+                return Poll::Ready(Ok(()));
+            }
+            if waiting.is_overrun {
+                return Poll::Ready(Err(Overrun));
+            }
+            waiting.waker = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+}

@@ -1,0 +1,7 @@
+fn main() -> std::process::ExitCode {
+    orchion_service::run(
+        &orchion_gateway::PROGRAM,
+        orchion_gateway::start,
+        orchion_gateway::healthcheck,
+    )
+}

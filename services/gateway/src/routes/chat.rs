@@ -1,0 +1,238 @@
+//! `POST /v1/chat/completions`: a chat is a job that its caller waits for.
+
+pub(crate) mod chunks;
+pub(crate) mod request;
+pub(crate) mod tools;
+pub(crate) mod whole;
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::HeaderValue;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use orchion_contract::job::Outcome;
+use orchion_contract::transcript::Final;
+use orchion_contract::{ErrorBody, ErrorCode, JobId, ModelName};
+use orchion_transcript::Shown;
+
+use crate::correlation::Correlation;
+use crate::error::{Error, OpenAiError, Result};
+use crate::fields::Fields;
+use crate::running::Running;
+use crate::sse::{self, Silence};
+use crate::state::Gateway;
+use chunks::Chunks;
+use request::ChatRequest;
+use whole::Whole;
+
+/// Chat with a model
+///
+/// Takes what OpenAI's route takes. The header `x-orchion-job` of the answer
+/// names the task under which the answer can be resumed.
+#[utoipa::path(post, path = "/v1/chat/completions", tag = "chat",
+    request_body(content = serde_json::Value, description = "As OpenAI's `CreateChatCompletionRequest`"),
+    responses(
+        (status = 200, description = "The answer; with `stream` piece by piece, then `data: [DONE]`", content(
+            (serde_json::Value = "application/json"), (String = "text/event-stream"))),
+        (status = 400, description = "A field is not as it must be", body = OpenAiError),
+        (status = 404, description = "No node serves this model", body = OpenAiError),
+        (status = 413, description = "The body is too large", body = OpenAiError),
+        (status = 429, description = "The queue is full", body = OpenAiError),
+        (status = 503, description = "Nobody can take it now", body = OpenAiError),
+    ))]
+pub(crate) async fn create(State(gateway): State<Arc<Gateway>>, request: Request) -> Result {
+    let (parts, body) = request.into_parts();
+    let fields = Fields::read(&parts.headers, body, gateway.config.body_limit).await?;
+    let chat = ChatRequest::parse(fields)?;
+    let model = chat.spec.model.clone();
+    let correlation = Correlation::of(&parts.extensions);
+    let running = Running::submit(&gateway, chat.spec, correlation).await?;
+    let job = HeaderValue::from_str(&running.follower.job().to_string()).ok();
+    let mut response = if chat.streams {
+        stream(&gateway, running, &model, chat.includes_usage).await?
+    } else {
+        complete(running, &model).await?
+    };
+    if let Some(job) = job {
+        response.headers_mut().insert("x-orchion-job", job);
+    }
+    Ok(response)
+}
+
+/// Waits for the whole answer.
+async fn complete(mut running: Running, model: &ModelName) -> Result {
+    let job = running.follower.job();
+    let mut whole = Whole::default();
+    let mut shown = Vec::new();
+    loop {
+        running.follower.read(&mut shown).await?;
+        for shown in shown.drain(..) {
+            match shown {
+                Shown::Piece { piece, .. } => whole.piece(job, &piece),
+                Shown::Restarted { .. } => whole = Whole::default(),
+                Shown::Ended(end) => {
+                    running.done();
+                    if let Some(failure) = failure(&end) {
+                        return Err(failure.into());
+                    }
+                    let reason = end.finish_reason.as_deref();
+                    let completion = whole.into_completion(job, model, now_s(), reason, &end.usage);
+                    return Ok(Json(completion).into_response());
+                }
+            }
+        }
+    }
+}
+
+/// Waits for the first piece, so that a failure before it has a status of its
+/// own, but no longer than a client would bear the silence.
+async fn stream(
+    gateway: &Arc<Gateway>,
+    running: Running,
+    model: &ModelName,
+    includes_usage: bool,
+) -> Result<Response> {
+    let chunks = Chunks::new(running.follower.job(), model, now_s());
+    let mut stream = ChatStream {
+        gateway: gateway.clone(),
+        running,
+        chunks,
+        includes_usage,
+        silence: Silence::new(gateway.config.keep_alive.get()),
+        shown: Vec::new(),
+        out: Vec::with_capacity(1024),
+        has_ended: false,
+    };
+    let first = tokio::time::timeout(gateway.config.keep_alive.get(), stream.advance()).await;
+    let first = match first {
+        Ok(advanced) => {
+            advanced?;
+            stream.written()
+        }
+        Err(_) => Bytes::from_static(sse::COMMENT),
+    };
+    let rest = (!stream.has_ended).then_some(stream);
+    Ok(sse::answer(first, rest))
+}
+
+struct ChatStream {
+    gateway: Arc<Gateway>,
+    running: Running,
+    chunks: Chunks,
+    includes_usage: bool,
+    silence: Silence,
+    shown: Vec<Shown>,
+    out: Vec<u8>,
+    has_ended: bool,
+}
+
+impl sse::Source for ChatStream {
+    async fn next(&mut self) -> Option<Bytes> {
+        if self.has_ended {
+            return None;
+        }
+        if let Err(error) = self.advance().await {
+            self.has_ended = true;
+            Chunks::failure(&mut self.out, &error.0);
+        }
+        Some(self.written())
+    }
+}
+
+impl ChatStream {
+    /// Waits until there is something to write, and puts it into `out`.
+    ///
+    /// # Errors
+    /// What ended the answer before its end.
+    async fn advance(&mut self) -> Result<()> {
+        let closing = self.gateway.closing.clone();
+        while self.out.is_empty() {
+            tokio::select! {
+                biased;
+                read = self.running.follower.read(&mut self.shown) => {
+                    read?;
+                    self.write()?;
+                }
+                is_silent = self.silence.look() => {
+                    self.running.follower.look();
+                    if is_silent {
+                        self.out.extend_from_slice(sse::COMMENT);
+                    }
+                }
+                () = closing.stopped() => {
+                    self.running.done();
+                    return Err(moved(self.running.follower.job()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<()> {
+        for shown in self.shown.drain(..) {
+            match shown {
+                Shown::Piece { piece, .. } => self.chunks.piece(&mut self.out, &piece),
+                Shown::Restarted { .. } if !self.chunks.has_begun() => {}
+                Shown::Restarted { .. } => return Err(cannot_take_back()),
+                Shown::Ended(end) => {
+                    self.has_ended = true;
+                    self.running.done();
+                    match failure(&end) {
+                        None => {
+                            let usage = self.includes_usage.then_some(&end.usage);
+                            let reason = end.finish_reason.as_deref();
+                            self.chunks.end(&mut self.out, reason, usage);
+                        }
+                        // What stands before a failure is shown before it.
+                        Some(failure) if self.chunks.has_begun() => {
+                            Chunks::failure(&mut self.out, &failure);
+                        }
+                        Some(failure) => return Err(failure.into()),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn written(&mut self) -> Bytes {
+        self.silence.broken();
+        Bytes::from(std::mem::replace(&mut self.out, Vec::with_capacity(512)))
+    }
+}
+
+/// Why a job has no whole answer; `None` when it has one.
+pub(crate) fn failure(end: &Final) -> Option<ErrorBody> {
+    let otherwise = match end.outcome {
+        Outcome::Completed => return None,
+        Outcome::Failed => ErrorBody::new(ErrorCode::Internal, "the job failed; its log says why"),
+        Outcome::Canceled => ErrorBody::new(
+            ErrorCode::Conflict,
+            "the job was canceled before its end; ask again if that was not wanted",
+        ),
+    };
+    Some(end.error.clone().unwrap_or(otherwise))
+}
+
+/// The gateway stops, the job goes on.
+fn moved(job: JobId) -> Error {
+    Error::new(
+        ErrorCode::WorkerReset,
+        format!("this gateway is stopping; resume at /v1/tasks/{job}/stream of another one"),
+    )
+}
+
+fn cannot_take_back() -> Error {
+    Error::new(
+        ErrorCode::WorkerReset,
+        "the engine went away and the answer cannot be continued where it stopped; ask again",
+    )
+}
+
+pub(crate) fn now_s() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
+}

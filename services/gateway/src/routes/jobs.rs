@@ -1,0 +1,189 @@
+//! `/api/jobs`: every job, whichever door it came through.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Request, State};
+use axum::response::Response;
+use orchion_contract::job::{JobState, JobSummary, ListJobs};
+use orchion_contract::log::{Level, LogQuery, LogRecord};
+use orchion_contract::{ErrorBody, JobId, ModelName, rpc};
+use serde::Serialize;
+use serde_json::json;
+
+use super::logs::query_logs;
+use super::nodes::node_id;
+use super::tasks::{self, Accepted};
+use crate::correlation::Correlation;
+use crate::error::{Error, Result};
+use crate::fields::Fields;
+use crate::query::Params;
+use crate::state::Gateway;
+
+/// Most jobs in one answer.
+const MOST: u32 = 1000;
+
+/// A job under all its names, and its answer when it has one.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct JobView {
+    /// The same as `id`.
+    pub(crate) task_id: JobId,
+    /// The same as `id`.
+    pub(crate) job_id: JobId,
+    /// The job.
+    #[serde(flatten)]
+    pub(crate) summary: JobSummary,
+    /// The text of the answer, once the job ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) output: Option<String>,
+}
+
+impl From<JobSummary> for JobView {
+    fn from(summary: JobSummary) -> Self {
+        Self {
+            task_id: summary.id,
+            job_id: summary.id,
+            summary,
+            output: None,
+        }
+    }
+}
+
+/// Jobs that are open or ended a short while ago, newest first
+#[utoipa::path(get, path = "/api/jobs", tag = "jobs",
+    params(
+        ("state" = Option<JobState>, Query, description = "Only jobs in this state"),
+        ("node" = Option<String>, Query, description = "Only jobs of this node"),
+        ("model" = Option<String>, Query, description = "Only jobs of this model"),
+        ("limit" = Option<u32>, Query, description = "At most this many; 100 when absent, 1000 at most"),
+    ),
+    responses(
+        (status = 200, description = "The jobs", body = Vec<JobView>),
+        (status = 400, description = "A parameter is not as it must be", body = ErrorBody),
+    ))]
+pub(crate) async fn list(
+    State(gateway): State<Arc<Gateway>>,
+    params: Params,
+) -> Result<Json<Vec<JobView>>> {
+    let limit = params.parse::<u32>("limit", "a whole number from 1 to 1000")?;
+    if limit.is_some_and(|limit| !(1..=MOST).contains(&limit)) {
+        return Err(Error::invalid(
+            "limit",
+            "`limit` must be a whole number from 1 to 1000",
+        ));
+    }
+    let node = params.text("node").map(|node| node_id(node, "node"));
+    let filter = ListJobs {
+        state: params.text("state").map(job_state).transpose()?,
+        node: node.transpose()?,
+        model: params.text("model").map(ModelName::from),
+        limit,
+    };
+    Ok(Json(views(&gateway, &filter).await?))
+}
+
+/// A job in short: a model and a prompt
+#[utoipa::path(post, path = "/api/jobs", tag = "jobs",
+    request_body(content = serde_json::Value, description = "`model`, `prompt`, and settings under `params`"),
+    responses(
+        (status = 202, description = "Stored; it will be answered", body = Accepted),
+        (status = 400, description = "A field is not as it must be", body = ErrorBody),
+        (status = 404, description = "No node serves this model", body = ErrorBody),
+        (status = 413, description = "The body is too large", body = ErrorBody),
+    ))]
+pub(crate) async fn create(
+    State(gateway): State<Arc<Gateway>>,
+    request: Request,
+) -> Result<Response> {
+    let (parts, body) = request.into_parts();
+    let mut fields = Fields::read(&parts.headers, body, gateway.config.body_limit).await?;
+    let params = fields.take("params");
+    if let Some(params) = params {
+        let serde_json::Value::Object(params) = params else {
+            return Err(crate::fields::wrong("params", "an object", &params));
+        };
+        for (name, value) in params {
+            if fields.get(&name).is_none() && !value.is_null() {
+                fields.insert(&name, value);
+            }
+        }
+    }
+    if let Some(prompt) = fields.text("prompt")? {
+        fields.insert("messages", json!([{"role": "user", "content": prompt}]));
+    }
+    let correlation = Correlation::of(&parts.extensions);
+    tasks::submit(&gateway, fields, correlation).await
+}
+
+/// What was logged about a job, oldest first
+#[utoipa::path(get, path = "/api/jobs/{id}/logs", tag = "jobs",
+    params(
+        ("id" = String, Path, description = "Id of the job"),
+        ("level" = Option<Level>, Query, description = "This level and above"),
+        ("limit" = Option<u32>, Query, description = "At most this many, the newest ones"),
+    ),
+    responses(
+        (status = 200, description = "The records", body = Vec<LogRecord>),
+        (status = 400, description = "This can be no job's id", body = ErrorBody),
+    ))]
+pub(crate) async fn logs(
+    State(gateway): State<Arc<Gateway>>,
+    Path(id): Path<String>,
+    params: Params,
+) -> Result<Json<Vec<LogRecord>>> {
+    let query = LogQuery {
+        job: Some(job_id(&id)?),
+        level: params.parse("level", "debug, info, warn or error")?,
+        limit: params.parse("limit", "a whole number")?,
+        ..LogQuery::default()
+    };
+    Ok(Json(query_logs(&gateway, &query).await?.records))
+}
+
+/// The jobs that a filter lets through.
+///
+/// # Errors
+/// When the scheduler is away.
+pub(crate) async fn views(gateway: &Gateway, filter: &ListJobs) -> Result<Vec<JobView>> {
+    let patience = gateway.config.patience.get();
+    let asked = gateway
+        .bus
+        .ask_patiently(&rpc::LIST_JOBS, &(), filter, patience);
+    let list = asked
+        .await
+        .map_err(|error| Error::from_bus(error, "scheduler"))?;
+    Ok(list.jobs.into_iter().map(JobView::from).collect())
+}
+
+/// One job.
+///
+/// # Errors
+/// When there is none of this id, or the scheduler is away.
+pub(crate) async fn summary(gateway: &Gateway, job: JobId) -> Result<JobSummary> {
+    let patience = gateway.config.patience.get();
+    let asked = gateway
+        .bus
+        .ask_patiently(&rpc::GET_JOB, &(), &job, patience);
+    asked
+        .await
+        .map_err(|error| Error::from_bus(error, "scheduler"))
+}
+
+/// Reads a job's id.
+///
+/// # Errors
+/// When it is no UUID.
+pub(crate) fn job_id(text: &str) -> Result<JobId> {
+    text.parse()
+        .map_err(|error: orchion_contract::id::Invalid| Error::invalid("id", error.to_string()))
+}
+
+fn job_state(text: &str) -> Result<JobState> {
+    match serde_json::from_value(text.into()) {
+        Ok(JobState::Unknown) | Err(_) => Err(Error::invalid(
+            "state",
+            "`state` must be one of pending, assigned, running, completed, failed, canceled",
+        )),
+        Ok(state) => Ok(state),
+    }
+}

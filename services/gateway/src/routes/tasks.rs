@@ -1,0 +1,247 @@
+//! `/v1/tasks`: jobs that go on without their caller, and can be resumed at
+//! any gateway.
+
+mod request;
+mod stream;
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::IntoResponse;
+use orchion_contract::job::{CancelJob, CancelReason, Door, FollowJob, JobSummary, Submit};
+use orchion_contract::{ErrorBody, JobId, rpc};
+use orchion_transcript::Shown;
+use serde::Serialize;
+
+use super::chat::whole::Whole;
+use super::jobs::{JobView, job_id, summary};
+use crate::correlation::Correlation;
+use crate::error::{Error, Result};
+use crate::fields::Fields;
+use crate::follow::Follower;
+use crate::query::Params;
+use crate::running::{self, Running};
+use crate::state::Gateway;
+use request::TaskRequest;
+use stream::TaskStream;
+
+/// A task that was stored and will be answered.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct Accepted {
+    /// The task.
+    task_id: JobId,
+    /// The same as `task_id`.
+    job_id: JobId,
+    /// The same as `task_id`.
+    id: JobId,
+    /// Queued jobs that go first.
+    queue_position: u32,
+    /// Milliseconds from now; 0 when it starts at once.
+    predicted_start_ms: u64,
+    /// How long to wait before asking for more.
+    backoff_ms: u64,
+    /// Where the answer can be followed.
+    streams: Streams,
+}
+
+/// Where an answer can be followed.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct Streams {
+    /// As server-sent events.
+    sse: String,
+}
+
+/// Ask for an answer that goes on without its caller
+#[utoipa::path(post, path = "/v1/tasks", tag = "tasks",
+    request_body(content = TaskRequest, description = "Unknown fields are ignored"),
+    responses(
+        (status = 202, description = "Stored; it will be answered", body = Accepted),
+        (status = 400, description = "A field is not as it must be", body = ErrorBody),
+        (status = 404, description = "No node serves this model", body = ErrorBody),
+        (status = 409, description = "The id exists with another body", body = ErrorBody),
+        (status = 413, description = "The body is too large", body = ErrorBody),
+        (status = 429, description = "The queue is full", body = ErrorBody),
+        (status = 503, description = "Nobody can take it now", body = ErrorBody),
+    ))]
+pub(crate) async fn create(State(gateway): State<Arc<Gateway>>, request: Request) -> Result {
+    let (parts, body) = request.into_parts();
+    let fields = Fields::read(&parts.headers, body, gateway.config.body_limit).await?;
+    submit(&gateway, fields, Correlation::of(&parts.extensions)).await
+}
+
+/// Submits what the fields of a task say.
+///
+/// # Errors
+/// A field is not as it must be, or what the scheduler says.
+pub(crate) async fn submit(gateway: &Gateway, fields: Fields, correlation_id: String) -> Result {
+    let (job, spec) = request::parse(fields)?;
+    let submit = Submit {
+        job: job.unwrap_or_else(JobId::now),
+        reader: gateway.reader.clone(),
+        door: Door::Task,
+        spec,
+        correlation_id,
+    };
+    let admission = running::admit(gateway, &submit).await?;
+    let id = admission.job;
+    let accepted = Accepted {
+        task_id: id,
+        job_id: id,
+        id,
+        queue_position: admission.queue_position,
+        predicted_start_ms: admission.predicted_start_ms,
+        backoff_ms: admission.backoff_ms,
+        streams: Streams {
+            sse: format!("/v1/tasks/{id}/stream"),
+        },
+    };
+    let mut response = (StatusCode::ACCEPTED, Json(accepted)).into_response();
+    if let Ok(place) = HeaderValue::from_str(&format!("/v1/tasks/{id}")) {
+        response.headers_mut().insert("location", place);
+    }
+    Ok(response)
+}
+
+/// Where a task stands, and its answer once it ended
+#[utoipa::path(get, path = "/v1/tasks/{id}", tag = "tasks",
+    params(("id" = String, Path, description = "Id of the task")),
+    responses(
+        (status = 200, description = "The task", body = JobView),
+        (status = 400, description = "This can be no task's id", body = ErrorBody),
+        (status = 404, description = "No such task", body = ErrorBody),
+    ))]
+pub(crate) async fn get(
+    State(gateway): State<Arc<Gateway>>,
+    Path(id): Path<String>,
+) -> Result<Json<JobView>> {
+    let summary = summary(&gateway, job_id(&id)?).await?;
+    let output = match summary.state.is_ended() {
+        true => Some(output(&gateway, &summary).await?),
+        false => None,
+    };
+    let mut view = JobView::from(summary);
+    view.output = output;
+    Ok(Json(view))
+}
+
+/// Puts together what is stored of an ended job's answer.
+async fn output(gateway: &Gateway, summary: &JobSummary) -> Result<String> {
+    let job = summary.id;
+    let mut follower = Follower::stored(&gateway.bus, &gateway.feed, &summary.reader, job, 0);
+    let mut whole = Whole::default();
+    let mut shown = Vec::new();
+    // An answer that was never begun may have no entry at all.
+    while !(follower.has_caught_up() && shown.is_empty()) {
+        let read = tokio::time::timeout(gateway.config.patience.get(), follower.read(&mut shown));
+        read.await.map_err(|_| Error::away("store of answers"))??;
+        for shown in shown.drain(..) {
+            match shown {
+                Shown::Piece { piece, .. } => whole.piece(job, &piece),
+                Shown::Restarted { .. } => whole = Whole::default(),
+                Shown::Ended(_) => return Ok(whole.into_text()),
+            }
+        }
+    }
+    Ok(whole.into_text())
+}
+
+/// Follow a task as it is answered, or again from any place
+///
+/// Events `started`, `token`, `restart`, then one of `end` and `error`. The `id`
+/// of an event is the index of the next piece; `Last-Event-ID` resumes there, at
+/// any gateway.
+#[utoipa::path(get, path = "/v1/tasks/{id}/stream", tag = "tasks",
+    params(
+        ("id" = String, Path, description = "Id of the task"),
+        ("last_event_id" = Option<u64>, Query, description = "In place of the header `Last-Event-ID`"),
+        ("cancel_on_disconnect" = Option<bool>, Query, description = "Whether the task ends when this stream is closed"),
+    ),
+    responses(
+        (status = 200, description = "The events", body = String, content_type = "text/event-stream"),
+        (status = 400, description = "The id, or the place to resume at, is none", body = ErrorBody),
+        (status = 404, description = "No such task", body = ErrorBody),
+    ))]
+pub(crate) async fn stream(
+    State(gateway): State<Arc<Gateway>>,
+    Path(id): Path<String>,
+    params: Params,
+    headers: HeaderMap,
+) -> Result {
+    let job = job_id(&id)?;
+    let from = place(&params, &headers)?;
+    let cancels = params.parse::<bool>("cancel_on_disconnect", "true or false")?;
+    let mut summary = summary(&gateway, job).await?;
+    if summary.door == Door::Chat && summary.reader != gateway.reader && !summary.state.is_ended() {
+        summary = follow(&gateway, job).await?;
+    }
+    let at = from.unwrap_or_default();
+    let follower = Follower::stored(&gateway.bus, &gateway.feed, &summary.reader, job, at);
+    let running = Running::resume(&gateway, follower, cancels.unwrap_or(false));
+    TaskStream::new(&gateway, running)
+        .answer(&summary, from)
+        .await
+}
+
+/// From now on the chat of another gateway lives as long as this one.
+async fn follow(gateway: &Gateway, job: JobId) -> Result<JobSummary> {
+    let follow = FollowJob {
+        job,
+        gateway: gateway.reader.clone(),
+    };
+    let patience = gateway.config.patience.get();
+    let asked = gateway
+        .bus
+        .ask_patiently(&rpc::FOLLOW_JOB, &(), &follow, patience);
+    asked
+        .await
+        .map_err(|error| Error::from_bus(error, "scheduler"))
+}
+
+/// Where the caller wants to go on; `None` at the beginning.
+fn place(params: &Params, headers: &HeaderMap) -> Result<Option<u64>> {
+    let asked = params.parse::<u64>("last_event_id", "the id of an event of this stream")?;
+    let Some(header) = headers
+        .get("last-event-id")
+        .filter(|header| !header.is_empty())
+    else {
+        return Ok(asked);
+    };
+    let id = header
+        .to_str()
+        .ok()
+        .and_then(|id| id.trim().parse::<u64>().ok());
+    id.map(Some).ok_or_else(|| {
+        Error::invalid(
+            "Last-Event-ID",
+            "`Last-Event-ID` must be the id of an event of this stream: a whole number",
+        )
+    })
+}
+
+/// End a task; ending it twice changes nothing
+#[utoipa::path(post, path = "/v1/tasks/{id}/cancel", tag = "tasks",
+    params(("id" = String, Path, description = "Id of the task")),
+    responses(
+        (status = 204, description = "It has ended; no token follows"),
+        (status = 400, description = "This can be no task's id", body = ErrorBody),
+        (status = 404, description = "No such task", body = ErrorBody),
+    ))]
+pub(crate) async fn cancel(
+    State(gateway): State<Arc<Gateway>>,
+    Path(id): Path<String>,
+) -> Result<StatusCode> {
+    let order = CancelJob {
+        job: job_id(&id)?,
+        reason: CancelReason::Client,
+    };
+    let patience = gateway.config.patience.get();
+    let asked = gateway
+        .bus
+        .ask_patiently(&rpc::CANCEL_JOB, &(), &order, patience);
+    asked
+        .await
+        .map_err(|error| Error::from_bus(error, "scheduler"))?;
+    Ok(StatusCode::NO_CONTENT)
+}

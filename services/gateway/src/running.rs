@@ -1,0 +1,136 @@
+//! A job that somebody waits for, from before its submission to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use orchion_contract::job::{Admission, CancelJob, CancelReason, Door, JobSpec, Submit};
+use orchion_contract::{ErrorCode, JobId, rpc};
+
+use crate::error::{Error, Result};
+use crate::follow::Follower;
+use crate::state::Gateway;
+
+/// How long a cancel is repeated.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
+/// How often a job is looked for that was submitted a moment ago.
+const CANCEL_TRIES: u32 = 10;
+
+/// A job and its caller: whoever drops it before the end has hung up.
+pub(crate) struct Running {
+    pub(crate) follower: Follower,
+    caller: Caller,
+}
+
+/// Cancels the job when it is dropped before [`Caller::done`].
+struct Caller {
+    gateway: Arc<Gateway>,
+    job: JobId,
+    cancels: bool,
+}
+
+impl Running {
+    /// Submits a chat and follows it; returns when its admission is confirmed.
+    ///
+    /// # Errors
+    /// What the scheduler says, or that it is away.
+    pub(crate) async fn submit(
+        gateway: &Arc<Gateway>,
+        spec: JobSpec,
+        correlation_id: String,
+    ) -> Result<Self> {
+        let job = JobId::now();
+        let follower = Follower::live(&gateway.bus, &gateway.feed, &gateway.reader, job);
+        let caller = Caller {
+            gateway: gateway.clone(),
+            job,
+            cancels: gateway.config.cancel_on_disconnect,
+        };
+        let mut running = Self { follower, caller };
+        let submit = Submit {
+            job,
+            reader: gateway.reader.clone(),
+            door: Door::Chat,
+            spec,
+            correlation_id,
+        };
+        match ask(gateway, &submit).await {
+            Ok(_) => Ok(running),
+            Err(error) => {
+                // A refused job does not exist; without an answer it may.
+                if matches!(error, orchion_bus::Error::Remote(_)) {
+                    running.done();
+                }
+                Err(Error::from_bus(error, "scheduler"))
+            }
+        }
+    }
+
+    /// Follows a job that exists already.
+    pub(crate) fn resume(gateway: &Arc<Gateway>, follower: Follower, cancels: bool) -> Self {
+        let caller = Caller {
+            gateway: gateway.clone(),
+            job: follower.job(),
+            cancels,
+        };
+        Self { follower, caller }
+    }
+
+    /// The caller has got all there is, or will resume elsewhere.
+    pub(crate) fn done(&mut self) {
+        self.caller.cancels = false;
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        if self.cancels {
+            tracing::info!(job.id = %self.job, "the caller of job {} hung up: canceling it", self.job);
+            let cancel = hang_up(self.gateway.clone(), self.job);
+            self.gateway.tasks.spawn_work("cancel", cancel);
+        }
+    }
+}
+
+/// Asks for admission, through the change of a scheduler if need be.
+///
+/// # Errors
+/// What the scheduler says, or that it is away.
+pub(crate) async fn admit(gateway: &Gateway, submit: &Submit) -> Result<Admission> {
+    let asked = ask(gateway, submit).await;
+    asked.map_err(|error| Error::from_bus(error, "scheduler"))
+}
+
+async fn ask(
+    gateway: &Gateway,
+    submit: &Submit,
+) -> std::result::Result<Admission, orchion_bus::Error> {
+    let patience = gateway.config.patience.get();
+    gateway
+        .bus
+        .ask_patiently(&rpc::SUBMIT, &(), submit, patience)
+        .await
+}
+
+/// Cancels a job whose caller is gone. Its submission may still be under way,
+/// so a job that is not known yet is asked for again.
+async fn hang_up(gateway: Arc<Gateway>, job: JobId) {
+    let order = CancelJob {
+        job,
+        reason: CancelReason::Disconnect,
+    };
+    for _ in 0..CANCEL_TRIES {
+        let asked = gateway
+            .bus
+            .ask_patiently(&rpc::CANCEL_JOB, &(), &order, CANCEL_PATIENCE);
+        match asked.await {
+            Err(orchion_bus::Error::Remote(body)) if body.code == ErrorCode::NotFound => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, job.id = %job, "job {job} could not be canceled; it goes on to its end");
+                return;
+            }
+            Ok(_) => return,
+        }
+    }
+}

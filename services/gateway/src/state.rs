@@ -1,0 +1,67 @@
+//! What the routes share.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use orchion_bus::Bus;
+use orchion_contract::node::{Empty, Node};
+use orchion_contract::{ReaderId, rpc};
+use orchion_service::{Stop, Tasks};
+
+use crate::config;
+use crate::error::{Error, Result};
+use crate::feed::Feed;
+use crate::routes::logs::Tap;
+
+/// How long the list of nodes is good for.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// The gateway, connected. Nothing in it would be missed by a second gateway.
+pub(crate) struct Gateway {
+    pub(crate) config: config::Gateway,
+    pub(crate) bus: Bus,
+    /// This process's own token: where the transcripts of its jobs are.
+    pub(crate) reader: ReaderId,
+    pub(crate) feed: Feed,
+    pub(crate) logs: Tap,
+    pub(crate) tasks: Tasks,
+    /// Time is up for streams that are still open.
+    pub(crate) closing: Stop,
+    pub(crate) nodes: Nodes,
+}
+
+/// The registry's list, remembered for a second.
+#[derive(Default)]
+pub(crate) struct Nodes(Mutex<Option<(Instant, Arc<[Node]>)>>);
+
+impl Gateway {
+    /// All nodes, sorted by id; at most a second old.
+    ///
+    /// # Errors
+    /// When the registry is away.
+    pub(crate) async fn list_nodes(&self) -> Result<Arc<[Node]>> {
+        let known = self
+            .nodes
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if let Some((at, nodes)) = known
+            && at.elapsed() < FRESH
+        {
+            return Ok(nodes);
+        }
+        let patience = self.config.patience.get();
+        let asked = self
+            .bus
+            .ask_patiently(&rpc::LIST_NODES, &(), &Empty {}, patience);
+        let mut nodes = asked
+            .await
+            .map_err(|error| Error::from_bus(error, "registry"))?;
+        nodes.sort_by(|a, b| a.id.cmp(&b.id));
+        let nodes: Arc<[Node]> = nodes.into();
+        *self.nodes.0.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((Instant::now(), nodes.clone()));
+        Ok(nodes)
+    }
+}

@@ -1,0 +1,4 @@
+//! The gateway over HTTP, on a real bus.
+
+mod chat;
+mod cluster;
