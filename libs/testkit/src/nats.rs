@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use crate::process::{pid, tail};
 use crate::{eventually, free_port};
 
-pub use binary::find_nats_server;
+pub use binary::locate_nats_server;
 pub use config::NatsConfig;
 
 /// The account that plain connections belong to.
@@ -229,7 +229,7 @@ impl NatsServer {
             .open(&path)
             .expect("open the log");
         let logged = log.metadata().expect("look at the log").len();
-        let child = Command::new(find_nats_server())
+        let child = Command::new(binary::nats_server())
             .args(["-a", "127.0.0.1", "-p", &self.port.to_string()])
             .arg("-c")
             .arg(&self.config)
