@@ -6,8 +6,9 @@ use async_nats::jetstream;
 use orchion_contract::InstanceId;
 use orchion_contract::log::ServiceName;
 use orchion_service::{Stop, Tasks};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// Who connects. The client name is shown in the server's connection events.
 #[derive(Debug, Clone)]
@@ -42,7 +43,7 @@ pub struct Bus {
     pub(crate) client: async_nats::Client,
     pub(crate) js: jetstream::Context,
     identity: Arc<Identity>,
-    since: Arc<Mutex<Option<Instant>>>,
+    since: Arc<watch::Sender<Option<Instant>>>,
 }
 
 impl std::fmt::Debug for Bus {
@@ -60,7 +61,7 @@ impl Bus {
     /// When the address cannot be read, the credentials are refused, or the
     /// process stops before NATS was there.
     pub async fn connect(config: &Config, identity: Identity, stop: &Stop) -> Result<Self, Error> {
-        let since: Arc<Mutex<Option<Instant>>> = Arc::default();
+        let since = Arc::new(watch::Sender::new(None));
         let client = options(config, &identity, &since)
             .connect(
                 config
@@ -103,7 +104,14 @@ impl Bus {
     /// there is none. Who judges the absence of others asks this first.
     #[must_use]
     pub fn connected_since(&self) -> Option<Instant> {
-        *self.since.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.since.borrow()
+    }
+
+    /// The same, and every change of it: what was asked of a connection that
+    /// broke may never be answered.
+    #[must_use]
+    pub fn connection(&self) -> watch::Receiver<Option<Instant>> {
+        self.since.subscribe()
     }
 
     /// Sends everything that was published and ends the connection.
@@ -163,7 +171,7 @@ impl Bus {
 fn options(
     config: &Config,
     identity: &Identity,
-    since: &Arc<Mutex<Option<Instant>>>,
+    since: &Arc<watch::Sender<Option<Instant>>>,
 ) -> async_nats::ConnectOptions {
     let since = since.clone();
     let mut options = async_nats::ConnectOptions::new()
@@ -189,16 +197,15 @@ fn options(
     options
 }
 
-fn note(event: &async_nats::Event, since: &Mutex<Option<Instant>>) {
+fn note(event: &async_nats::Event, since: &watch::Sender<Option<Instant>>) {
     use async_nats::Event;
-    let mut since = since.lock().unwrap_or_else(PoisonError::into_inner);
     match event {
         Event::Connected => {
-            *since = Some(Instant::now());
+            since.send_replace(Some(Instant::now()));
             tracing::info!("connected to NATS");
         }
         Event::Disconnected => {
-            *since = None;
+            since.send_replace(None);
             tracing::warn!("lost the connection to NATS: reconnecting");
         }
         Event::SlowConsumer(_) => {

@@ -1,0 +1,18 @@
+//! What an agent decides, as plain functions and machines.
+//!
+//! [`Ledger`] answers orders and remembers which attempts are in this agent's
+//! hands, [`plan`] says what an attempt does with the beginning of an answer
+//! that it finds, [`Backoff`] says when an engine that ended is started again,
+//! and [`differs`] whether a host has changed enough to tell. No clock, no task, no
+//! bus: time comes in as an argument.
+#![warn(missing_docs)]
+
+mod backoff;
+mod change;
+mod continuation;
+mod ledger;
+
+pub use backoff::Backoff;
+pub use change::differs;
+pub use continuation::{Behind, Plan, plan};
+pub use ledger::{Ledger, Order, Seat, StopOrder, Verdict};

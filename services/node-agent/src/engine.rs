@@ -1,0 +1,220 @@
+//! Engines: what they are asked, what they answer, and what goes wrong.
+//!
+//! One adapter per kind of engine ([`openai`], [`llamacpp`], [`starter`])
+//! behind [`EngineAdapter`]. Answers are always streamed: only then does closing
+//! the connection free the engine at once. A stream without `[DONE]` has failed,
+//! whatever the transport says.
+
+pub mod answer;
+mod body;
+pub mod chunk;
+pub mod http;
+pub mod keeper;
+pub mod openai;
+mod quote;
+pub mod roster;
+pub mod sse;
+mod trial;
+
+use futures_util::future::BoxFuture;
+use orchion_contract::job::JobSpec;
+use orchion_contract::node::{Continuation, EngineKind};
+use orchion_contract::{ErrorBody, ErrorCode};
+use orchion_node_agent_core::Behind;
+use orchion_service::Tasks;
+use orchion_transcript::Prefix;
+
+use crate::config::NodeAgent;
+use roster::Roster;
+
+pub use answer::{Answer, Said};
+
+/// A kind of engine: how it is looked at and asked.
+pub trait EngineAdapter: Send + Sync {
+    /// Which kind it is.
+    fn kind(&self) -> EngineKind;
+
+    /// Where it is.
+    fn client(&self) -> &http::Client;
+
+    /// What it is and serves.
+    ///
+    /// # Errors
+    /// When it does not answer, or is not of this kind.
+    fn probe(&self) -> BoxFuture<'_, Result<Probed, Error>>;
+
+    /// Whether it answers: cheap, asked every second.
+    ///
+    /// # Errors
+    /// When it does not.
+    fn look(&self) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Asks for an answer, or for the rest of one.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when asking elsewhere would not help; anything else
+    /// may pass.
+    fn open<'a>(&'a self, ask: &'a Ask<'a>) -> BoxFuture<'a, Result<Answer, Error>>;
+}
+
+/// What an engine says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probed {
+    /// Its version, when it tells.
+    pub version: Option<String>,
+    /// The models it serves.
+    pub models: Vec<Served>,
+    /// Requests at once, when it tells.
+    pub slots: Option<u32>,
+    /// How it can go on behind a beginning.
+    pub continuation: Continuation,
+}
+
+/// A model that an engine serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Served {
+    /// What callers ask for.
+    pub name: String,
+    /// Context of one request, in tokens, when known.
+    pub ctx: Option<u32>,
+    /// Digest of the weights, when known.
+    pub digest: Option<String>,
+}
+
+/// What an engine is asked.
+#[derive(Debug)]
+pub struct Ask<'a> {
+    /// What the caller wants.
+    pub spec: &'a JobSpec,
+    /// The beginning that is there already.
+    pub rest: Option<Rest<'a>>,
+}
+
+/// The rest of an answer that was cut.
+#[derive(Debug, Clone, Copy)]
+pub struct Rest<'a> {
+    /// What was said.
+    pub prefix: &'a Prefix,
+    /// Behind what the engine goes on.
+    pub behind: Behind,
+    /// Most tokens of the rest.
+    pub max_tokens: Option<u32>,
+    /// Seed of the sampler for the rest.
+    pub seed: Option<u64>,
+}
+
+impl Ask<'_> {
+    /// Most tokens to generate now.
+    #[must_use]
+    pub fn max_tokens(&self) -> Option<u32> {
+        match &self.rest {
+            Some(rest) => rest.max_tokens,
+            None => self.spec.max_tokens,
+        }
+    }
+
+    /// Seed of the sampler.
+    #[must_use]
+    pub fn seed(&self) -> Option<u64> {
+        match &self.rest {
+            Some(rest) => rest.seed,
+            None => self.spec.seed,
+        }
+    }
+}
+
+/// Why an engine gave no answer, or not all of it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It could not be asked.
+    #[error(transparent)]
+    Http(#[from] http::Error),
+    /// It refused the request itself: another engine would, too.
+    #[error("the engine refused the request (HTTP {status}): {message}")]
+    Refused {
+        /// Its status.
+        status: u16,
+        /// Why, without what the request said.
+        message: String,
+    },
+    /// It cannot answer now.
+    #[error("the engine cannot answer now (HTTP {status}): {message}")]
+    Unavailable {
+        /// Its status.
+        status: u16,
+        /// Why, without what the request said.
+        message: String,
+    },
+    /// The stream ended before the answer did.
+    #[error("the engine's stream broke off: {0}")]
+    Cut(&'static str),
+    /// It reported a failure in the middle of its answer.
+    #[error("the engine failed in mid-answer: {0}")]
+    Failed(String),
+    /// It says something that nobody understands.
+    #[error("read the engine's answer: {0}")]
+    Strange(String),
+    /// The job cannot be put to this engine.
+    #[error("{0}")]
+    Unfit(String),
+}
+
+impl Error {
+    /// Whether no other attempt would help: the job ends with this.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::Unfit(_))
+    }
+
+    /// Whether the engine itself may be gone, so that it is looked at now.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        match self {
+            Self::Http(_) | Self::Unavailable { .. } | Self::Cut(_) => true,
+            Self::Refused { .. } | Self::Failed(_) | Self::Strange(_) | Self::Unfit(_) => false,
+        }
+    }
+
+    /// As the caller sees it: without any part of the request.
+    #[must_use]
+    pub fn body(&self, kind: EngineKind, request: &str) -> ErrorBody {
+        let code = match self {
+            Self::Http(
+                http::Error::Connect(..) | http::Error::ConnectTimeout(_),
+            )
+            | Self::Unavailable { .. } => ErrorCode::PoolUnready,
+            Self::Http(
+                http::Error::Broken(..) | http::Error::Timeout(_) | http::Error::TooLarge(_),
+            )
+            | Self::Cut(_)
+            | Self::Failed(_)
+            | Self::Strange(_) => ErrorCode::WorkerReset,
+            Self::Refused { .. } | Self::Unfit(_) => ErrorCode::InvalidParams,
+        };
+        let message = self.to_string();
+        let message = match quote::holds_part_of(&message, request) {
+            true => "the engine failed; its own message quotes the request and is left out",
+            false => &message,
+        };
+        let mut body = ErrorBody::new(code, message);
+        body.engine = Some(kind.to_string());
+        body
+    }
+}
+
+/// Takes in the engines of this host.
+pub fn start(settings: &NodeAgent, roster: &Roster, tasks: &Tasks) {
+    for engine in &settings.engines {
+        let Some(url) = &engine.url else { continue };
+        let Ok(target) = http::Target::parse(url) else { continue };
+        let name = format!("{}-{}", engine.kind, target.port());
+        let client = http::Client::new(target, engine.api_key.as_ref());
+        let adapter = Box::new(openai::OpenAi::new(client));
+        let engine = roster.add(name, adapter, engine.clone());
+        let (roster, look) = (roster.clone(), settings.capability_interval.get());
+        tasks.spawn_optional("engine", move |stop| async move {
+            keeper::keep(engine, roster, look, stop).await;
+            Ok(())
+        });
+    }
+}

@@ -1,0 +1,184 @@
+//! A streamed answer: from bytes to pieces.
+
+use hyper::StatusCode;
+use orchion_contract::job::Usage;
+use orchion_contract::transcript::Piece;
+
+use super::chunk::{self, Chunk, RawChunk, Seen};
+use super::http::{Begun, Body};
+use super::sse::{Line, Lines};
+use super::Error;
+
+/// Characters of an engine's message that are passed on.
+const LONGEST_MESSAGE: usize = 300;
+
+/// In which form an engine streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// OpenAI's chunks, of chat or completion.
+    OpenAi,
+    /// llama-server's own `/completion`, which ends with a chunk that says
+    /// `stop` and needs no `[DONE]`.
+    Raw,
+}
+
+/// What came of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Said {
+    /// Something; there may be no piece in it.
+    Something,
+    /// The end: nothing follows.
+    End(Ending),
+}
+
+/// How an engine ended its answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ending {
+    /// Why it stopped.
+    pub finish_reason: String,
+    /// What it counted, for this request alone; `None` when it did not say.
+    pub usage: Option<Usage>,
+}
+
+/// An answer under way. Dropping it closes the connection, which frees the
+/// engine.
+#[derive(Debug)]
+pub struct Answer {
+    body: Body,
+    lines: Lines,
+    seen: Seen,
+    form: Form,
+    /// Tokens of the beginning that the engine counts as prompt.
+    prefix_in_prompt: u64,
+}
+
+impl Answer {
+    /// Takes a begun answer if it is one.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] or [`Error::Unavailable`] by its status.
+    pub async fn of(
+        mut begun: Begun,
+        form: Form,
+        prefix_in_prompt: u64,
+    ) -> Result<Self, Error> {
+        if begun.status != StatusCode::OK {
+            let bytes = begun.body.rest().await.unwrap_or_default();
+            let said = String::from_utf8_lossy(&bytes);
+            return Err(refusal(begun.status, &chunk::message_of(&said)));
+        }
+        Ok(Self {
+            body: begun.body,
+            lines: Lines::default(),
+            seen: Seen::default(),
+            form,
+            prefix_in_prompt,
+        })
+    }
+
+    /// Waits for more and adds its pieces to `pieces`. Nothing is lost when this
+    /// is dropped before it is done.
+    ///
+    /// # Errors
+    /// When the answer is cut: pieces that came before it are good.
+    pub async fn next(&mut self, pieces: &mut Vec<Piece>) -> Result<Said, Error> {
+        let Some(bytes) = self.body.next().await? else {
+            return Err(Error::Cut("it ended without [DONE]"));
+        };
+        let too_long = |error: super::sse::TooLong| Error::Strange(error.to_string());
+        self.lines.push(&bytes).map_err(too_long)?;
+        while let Some(step) = {
+            let (seen, form) = (&mut self.seen, self.form);
+            self.lines.next(|line| take(seen, form, line, pieces))
+        } {
+            if step? {
+                return self.ending().map(Said::End);
+            }
+        }
+        Ok(Said::Something)
+    }
+
+    fn ending(&mut self) -> Result<Ending, Error> {
+        let Some(finish_reason) = self.seen.finish_reason.take() else {
+            return Err(Error::Cut("it ended without a finish reason"));
+        };
+        let usage = self.seen.usage.map(|usage| Usage {
+            prompt_tokens: usage.prompt_tokens.saturating_sub(self.prefix_in_prompt),
+            completion_tokens: usage.completion_tokens,
+            cached_tokens: usage.cached_tokens(),
+        });
+        Ok(Ending {
+            finish_reason,
+            usage,
+        })
+    }
+}
+
+/// Whether the line ends the answer.
+fn take(
+    seen: &mut Seen,
+    form: Form,
+    line: Line<'_>,
+    pieces: &mut Vec<Piece>,
+) -> Result<bool, Error> {
+    let data = match line {
+        Line::Done => return Ok(true),
+        Line::Nothing => return Ok(false),
+        Line::Garbage(_) => return Err(Error::Cut("a line of it is no event")),
+        Line::Data(data) => data,
+    };
+    // The parser's own message would quote what it read.
+    let strange = |error: serde_json::Error| {
+        Error::Strange(format!("a chunk is not what it should be ({:?})", error.classify()))
+    };
+    let failed = |failure: chunk::Failure| Error::Failed(clipped(&failure.0));
+    match form {
+        Form::OpenAi => {
+            let chunk: Chunk<'_> = serde_json::from_slice(data).map_err(strange)?;
+            seen.take(chunk, pieces).map_err(failed)?;
+            Ok(false)
+        }
+        Form::Raw => {
+            let chunk: RawChunk<'_> = serde_json::from_slice(data).map_err(strange)?;
+            seen.take_raw(chunk, pieces).map_err(failed)?;
+            Ok(seen.finish_reason.is_some())
+        }
+    }
+}
+
+fn refusal(status: StatusCode, message: &str) -> Error {
+    let is_final = match status.as_u16() {
+        // The key is wrong, the model was unloaded, it is overloaded: all pass.
+        401 | 403 | 404 | 408 | 409 | 425 | 429 => false,
+        other => (400..500).contains(&other),
+    };
+    let (status, message) = (status.as_u16(), clipped(message));
+    match is_final {
+        true => Error::Refused { status, message },
+        false => Error::Unavailable { status, message },
+    }
+}
+
+fn clipped(message: &str) -> String {
+    let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.chars().take(LONGEST_MESSAGE).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_messages_are_clipped_and_put_on_one_line() {
+        let text = clipped(&format!("a\n b {}", "x".repeat(900)));
+        assert!(text.starts_with("a b x") && text.chars().count() == LONGEST_MESSAGE);
+    }
+
+    #[test]
+    fn only_a_request_that_is_wrong_itself_is_refused_for_good() {
+        for (status, is_final) in [(400, true), (413, true), (422, true), (404, false), (429, false), (503, false), (500, false)] {
+            let error = refusal(StatusCode::from_u16(status).unwrap(), "no");
+            assert_eq!(error.is_final(), is_final, "{status}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+use super::*;
+
+fn take(seen: &mut Seen, json: &str) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let chunk = serde_json::from_str(json).unwrap();
+    seen.take(chunk, &mut pieces).unwrap();
+    pieces
+}
+
+fn texts(pieces: &[Piece]) -> Vec<(Option<&str>, u32)> {
+    pieces
+        .iter()
+        .map(|piece| (piece.text.as_deref(), piece.tokens))
+        .collect()
+}
+
+#[test]
+fn a_role_without_text_is_no_piece() {
+    let mut seen = Seen::default();
+    for content in ["null", "\"\""] {
+        let json = format!(
+            r#"{{"choices":[{{"finish_reason":null,"index":0,"delta":{{"role":"assistant","content":{content}}}}}]}}"#
+        );
+        assert!(take(&mut seen, &json).is_empty());
+    }
+}
+
+#[test]
+fn a_token_counts_one_where_the_engine_does_not_say() {
+    let json = r#"{"id":"x","created":1,"choices":[{"index":0,"delta":{"content":" hi"},"logprobs":null,"finish_reason":null}]}"#;
+    let pieces = take(&mut Seen::default(), json);
+    assert_eq!(texts(&pieces), [(Some(" hi"), 1)]);
+    assert!(pieces[0].logprobs.is_none());
+}
+
+#[test]
+fn llama_server_counts_tokens_so_far() {
+    let mut seen = Seen::default();
+    let json = |text: &str, n: u32| {
+        format!(
+            r#"{{"choices":[{{"index":0,"delta":{{"content":"{text}"}}}}],"timings":{{"predicted_n":{n}}}}}"#
+        )
+    };
+    assert_eq!(texts(&take(&mut seen, &json("a", 1))), [(Some("a"), 1)]);
+    assert_eq!(texts(&take(&mut seen, &json("é", 4))), [(Some("é"), 3)]);
+}
+
+#[test]
+fn ids_of_a_token_that_was_held_back_go_with_the_next_piece() {
+    let mut seen = Seen::default();
+    let json = |text: &str, id: u32| {
+        format!(r#"{{"choices":[{{"index":0,"delta":{{"content":"{text}"}},"token_ids":[{id}]}}]}}"#)
+    };
+    assert!(take(&mut seen, &json("", 7)).is_empty());
+    let pieces = take(&mut seen, &json("ab", 8));
+    assert_eq!((pieces[0].ids.as_deref(), pieces[0].tokens), (Some(&[7, 8][..]), 2));
+}
+
+#[test]
+fn reasoning_and_tool_calls_are_pieces() {
+    let json = r#"{"choices":[{"index":0,"delta":{"reasoning_content":"hm"}},
+        {"index":1,"delta":{"tool_calls":[{"index":0,"id":"c","function":{"name":"f","arguments":"{"}}]}}]}"#;
+    let pieces = take(&mut Seen::default(), json);
+    assert_eq!(pieces[0].reasoning.as_deref(), Some("hm"));
+    assert_eq!(pieces[1].choice, 1);
+    assert!(pieces[1].tool_calls.as_ref().unwrap().get().contains("\"f\""));
+}
+
+#[test]
+fn the_end_and_the_usage_are_seen() {
+    let mut seen = Seen::default();
+    take(&mut seen, r#"{"choices":[{"index":0,"delta":{},"finish_reason":"length"}]}"#);
+    take(
+        &mut seen,
+        r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":3}}}"#,
+    );
+    assert_eq!(seen.finish_reason.as_deref(), Some("length"));
+    let usage = seen.usage.unwrap();
+    assert_eq!((usage.prompt_tokens, usage.completion_tokens), (9, 5));
+    assert_eq!(usage.cached_tokens(), Some(3));
+}
+
+#[test]
+fn failures_are_read_in_every_shape() {
+    for json in [
+        r#"{"error":{"message":"broken","type":"server_error"}}"#,
+        r#"{"error":"broken"}"#,
+        r#"{"object":"error","message":"broken"}"#,
+    ] {
+        assert_eq!(message_of(json), "broken", "{json}");
+    }
+    let chunk: Chunk<'_> = serde_json::from_str(r#"{"error":{"message":"broken"}}"#).unwrap();
+    let failed = Seen::default().take(chunk, &mut Vec::new());
+    assert_eq!(failed.unwrap_err().0, "broken");
+}
+
+#[test]
+fn the_raw_route_of_llama_server_ends_with_its_counts() {
+    let (mut seen, mut pieces) = (Seen::default(), Vec::new());
+    for json in [
+        r#"{"content":"a","tokens":[5],"stop":false,"tokens_predicted":1}"#,
+        r#"{"content":"","tokens":[],"stop":true,"stop_type":"limit","tokens_predicted":1,"tokens_evaluated":12}"#,
+    ] {
+        let chunk = serde_json::from_str(json).unwrap();
+        seen.take_raw(chunk, &mut pieces).unwrap();
+    }
+    assert_eq!(texts(&pieces), [(Some("a"), 1)]);
+    assert_eq!(pieces[0].ids.as_deref(), Some(&[5][..]));
+    assert_eq!(seen.finish_reason.as_deref(), Some("length"));
+    assert_eq!(seen.usage.unwrap().prompt_tokens, 12);
+}

@@ -1,0 +1,274 @@
+//! The engines of this agent and what they serve now.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use orchion_contract::job::Workload;
+use orchion_contract::node::{EngineKind, EngineRef, Replica};
+use orchion_contract::{ModelName, ReplicaId};
+use orchion_node_agent_core::Seat;
+use tokio::sync::{Notify, watch};
+
+use super::{EngineAdapter, Probed, Served};
+use crate::config::EngineSettings;
+
+/// Requests at once, where neither the engine nor the owner says.
+const USUAL_SLOTS: u32 = 4;
+
+/// One engine of this host.
+pub struct Engine {
+    /// Its number within this agent process.
+    pub number: u32,
+    /// What its replicas are called after; unique within the node.
+    pub name: String,
+    /// How it is asked.
+    pub adapter: Box<dyn EngineAdapter>,
+    /// What the owner says about it.
+    pub settings: EngineSettings,
+    /// Somebody doubts that it lives: look now.
+    pub doubt: Notify,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Engine({})", self.name)
+    }
+}
+
+impl Engine {
+    /// What it serves, by what it says and what its owner says.
+    #[must_use]
+    pub fn replicas(&self, probed: &Probed) -> Vec<Replica> {
+        let wanted = |served: &&Served| {
+            self.settings.models.is_empty() || self.settings.models.contains(&served.name)
+        };
+        probed
+            .models
+            .iter()
+            .filter(wanted)
+            .map(|served| self.replica(probed, served))
+            .collect()
+    }
+
+    fn replica(&self, probed: &Probed, served: &Served) -> Replica {
+        let kind = self.adapter.kind();
+        let slots = self.settings.slots.or(probed.slots);
+        let digest = self.settings.digest.clone();
+        Replica {
+            id: replica_id(&self.name, &served.name),
+            model: ModelName::from(&served.name),
+            engine: EngineRef {
+                kind,
+                version: probed.version.clone(),
+                digest: digest.or_else(|| served.digest.clone()),
+            },
+            slots: slots.unwrap_or(USUAL_SLOTS).max(1),
+            ctx: served.ctx,
+            continuation: self.settings.continuation.unwrap_or(probed.continuation),
+            ready: true,
+            workloads: workloads(kind).to_vec(),
+        }
+    }
+}
+
+fn workloads(kind: EngineKind) -> &'static [Workload] {
+    match kind {
+        EngineKind::LlamaCpp
+        | EngineKind::Ollama
+        | EngineKind::Vllm
+        | EngineKind::Exo
+        | EngineKind::OpenAi
+        | EngineKind::Starter => &[Workload::Chat, Workload::Completion],
+        EngineKind::Unknown => &[],
+    }
+}
+
+/// `llamacpp-8080-qwen2-5-1a2b3c4d`: readable, unique, a safe token.
+fn replica_id(engine: &str, model: &str) -> ReplicaId {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    let slug: String = model.chars().map(plain).take(24).collect();
+    let hash = model.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
+    let engine: String = engine.chars().map(plain).take(28).collect();
+    let id = format!("{engine}-{slug}-{hash:08x}");
+    ReplicaId::new(&id).unwrap_or_else(|_| ReplicaId::random())
+}
+
+/// A replica and the engine behind it.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The engine.
+    pub engine: Arc<Engine>,
+    /// What it serves there.
+    pub replica: Replica,
+}
+
+impl Place {
+    /// What the ledger needs to know of it.
+    #[must_use]
+    pub fn seat(&self) -> Seat {
+        Seat {
+            engine: self.engine.number,
+            slots: self.replica.slots,
+            is_ready: self.replica.ready,
+        }
+    }
+}
+
+/// Every engine of this agent; clones share it.
+#[derive(Debug, Clone)]
+pub struct Roster {
+    state: Arc<Mutex<State>>,
+    replicas: Arc<watch::Sender<Vec<Replica>>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    numbers: u32,
+    engines: BTreeMap<u32, Arc<Engine>>,
+    places: BTreeMap<ReplicaId, Place>,
+    is_closed: bool,
+}
+
+impl Roster {
+    /// No engine yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            state: Arc::default(),
+            replicas: Arc::new(watch::Sender::new(Vec::new())),
+        }
+    }
+
+    /// Takes in an engine that serves nothing yet.
+    pub fn add(
+        &self,
+        name: impl Into<String>,
+        adapter: Box<dyn EngineAdapter>,
+        settings: EngineSettings,
+    ) -> Arc<Engine> {
+        let mut state = self.lock();
+        state.numbers += 1;
+        let engine = Arc::new(Engine {
+            number: state.numbers,
+            name: name.into(),
+            adapter,
+            settings,
+            doubt: Notify::new(),
+        });
+        state.engines.insert(engine.number, engine.clone());
+        engine
+    }
+
+    /// An engine serves these replicas now, and no others.
+    pub fn serves(&self, engine: &Arc<Engine>, replicas: Vec<Replica>) {
+        let mut state = self.lock();
+        state
+            .places
+            .retain(|_, place| place.engine.number != engine.number);
+        for replica in replicas {
+            let place = Place {
+                engine: engine.clone(),
+                replica: replica.clone(),
+            };
+            state.places.insert(replica.id, place);
+        }
+        self.publish(&state);
+    }
+
+    /// An engine does not answer: its replicas stay known and take nothing.
+    pub fn is_down(&self, engine: &Engine) {
+        let mut state = self.lock();
+        for place in state.places.values_mut() {
+            if place.engine.number == engine.number {
+                place.replica.ready = false;
+            }
+        }
+        self.publish(&state);
+    }
+
+    /// An engine is no longer ours.
+    pub fn remove(&self, engine: &Engine) {
+        let mut state = self.lock();
+        state.engines.remove(&engine.number);
+        state
+            .places
+            .retain(|_, place| place.engine.number != engine.number);
+        self.publish(&state);
+    }
+
+    /// The agent stops: nothing here takes requests any more.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        state.is_closed = true;
+        self.publish(&state);
+    }
+
+    /// The replica of this id.
+    #[must_use]
+    pub fn place(&self, id: &ReplicaId) -> Option<Place> {
+        self.lock().places.get(id).cloned()
+    }
+
+    /// Every place, in the order of ids.
+    #[must_use]
+    pub fn places(&self) -> Vec<Place> {
+        self.lock().places.values().cloned().collect()
+    }
+
+    /// How many engines there are, alive or not.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lock().engines.len()
+    }
+
+    /// Whether there is no engine.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What is served now, and every change of it.
+    #[must_use]
+    pub fn replicas(&self) -> watch::Receiver<Vec<Replica>> {
+        self.replicas.subscribe()
+    }
+
+    fn publish(&self, state: &State) {
+        let all = state.places.values().map(|place| {
+            let mut replica = place.replica.clone();
+            replica.ready &= !state.is_closed;
+            replica
+        });
+        let all: Vec<Replica> = all.collect();
+        self.replicas.send_if_modified(|known| {
+            let is_new = *known != all;
+            *known = all;
+            is_new
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Roster {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replica_ids_are_safe_tokens_and_tell_models_apart() {
+        let one = replica_id("llamacpp-8080", "Qwen/Qwen2.5-0.5B: é");
+        let two = replica_id("llamacpp-8080", "Qwen/Qwen2.5-0.5B: è");
+        assert!(one.as_str().starts_with("llamacpp-8080-Qwen-Qwen2-5-0-5B"));
+        assert_ne!(one, two);
+    }
+}

@@ -1,0 +1,299 @@
+//! Takes orders and runs attempts.
+//!
+//! The ledger decides; here its verdicts are carried out. An order is answered
+//! before anything slow begins, and an attempt runs as work of its own, so that
+//! a shutdown waits for it.
+
+mod attempt;
+mod beginning;
+mod chain;
+mod control;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use orchion_bus::{Bus, Endpoint, Service};
+use orchion_contract::job::{AttemptEnd, CancelOrder, CancelReason, CancelReply, RunOrder, RunReply};
+use orchion_contract::node::{ReplicaLoad, RunningAttempt};
+use orchion_contract::rpc::{CANCEL, RUN};
+use orchion_contract::{ErrorBody, ErrorCode, InstanceId, NodeId};
+use orchion_node_agent_core::{Ledger, Order, StopOrder, Verdict};
+use orchion_service::{Stop, Tasks};
+use tokio::sync::{Notify, watch};
+
+use crate::engine::roster::{Place, Roster};
+use attempt::Attempt;
+use control::{Control, Handle};
+
+/// How long engines may be silent.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Until the first token.
+    pub first_token: Duration,
+    /// Between two.
+    pub idle: Duration,
+}
+
+/// Everything that attempts share; clones are the same executor.
+#[derive(Clone)]
+pub struct Executor(Arc<Shared>);
+
+struct Shared {
+    bus: Bus,
+    tasks: Tasks,
+    node: NodeId,
+    instance: InstanceId,
+    roster: Roster,
+    limits: Limits,
+    state: Mutex<State>,
+    untold: Notify,
+    started: Instant,
+    /// Asked for when the grace period is nearly over.
+    hurry: Stop,
+}
+
+struct State {
+    ledger: Ledger,
+    controls: BTreeMap<RunningAttempt, Control>,
+}
+
+impl Executor {
+    /// An executor with nothing to do yet.
+    #[must_use]
+    pub fn new(bus: Bus, tasks: &Tasks, node: NodeId, roster: Roster, limits: Limits) -> Self {
+        let instance = bus.identity().instance.clone();
+        Self(Arc::new(Shared {
+            bus,
+            tasks: tasks.clone(),
+            node,
+            instance: instance.clone(),
+            roster,
+            limits,
+            state: Mutex::new(State {
+                ledger: Ledger::new(instance),
+                controls: BTreeMap::new(),
+            }),
+            untold: Notify::new(),
+            started: Instant::now(),
+            hurry: Stop::new(),
+        }))
+    }
+
+    /// Listens for orders; they are answered by [`Executor::take_orders`].
+    ///
+    /// # Errors
+    /// When the connection is closed.
+    pub async fn listen(&self, service: &Service) -> anyhow::Result<Orders> {
+        let (node, group) = (&self.0.node, self.0.node.as_str());
+        Ok(Orders {
+            runs: service.endpoint_for(RUN, node, group).await?,
+            cancels: service.endpoint_for(CANCEL, node, group).await?,
+        })
+    }
+
+    /// Answers orders until `stop`.
+    ///
+    /// # Errors
+    /// When the connection is closed for good.
+    pub async fn take_orders(self, mut orders: Orders, stop: Stop) -> anyhow::Result<()> {
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.stopped() => return Ok(()),
+                asked = orders.cancels.next() => {
+                    let Some(asked) = asked else { break };
+                    let (order, asked) = asked.split();
+                    match self.cancel(&order) {
+                        Ok(reply) => asked.answer(Ok(reply)).await,
+                        Err(handle) => self.0.tasks.spawn_work("cancel", async move {
+                            let end = Box::new(handle.ended().await);
+                            asked.answer(Ok(CancelReply::Ended { end })).await;
+                        }),
+                    }
+                }
+                asked = orders.runs.next() => {
+                    let Some(asked) = asked else { break };
+                    let (order, asked) = asked.split();
+                    let (reply, attempt) = self.order(order);
+                    asked.answer(Ok(reply)).await;
+                    if let Some(attempt) = attempt {
+                        self.start(attempt);
+                    }
+                }
+            }
+        }
+        anyhow::bail!("the connection to NATS was closed");
+    }
+
+    /// No new attempts from now on. Those that run may finish until `grace` is
+    /// over; then their engines are left and another node goes on.
+    pub async fn wind_down(self, grace: Duration, stop: Stop) -> anyhow::Result<()> {
+        self.0.tasks.stop().stopped().await;
+        self.0.lock().ledger.stopping();
+        self.0.roster.close();
+        let running = self.0.lock().ledger.running();
+        if running > 0 {
+            tracing::info!(attempts = running, "finishing {running} answers before the end");
+        }
+        if stop.unless_stopped(tokio::time::sleep(grace)).await.is_some() {
+            self.0.hurry.request();
+            stop.stopped().await;
+        }
+        Ok(())
+    }
+
+    /// Attempts whose end was not yet acknowledged.
+    #[must_use]
+    pub fn in_hand(&self) -> Vec<RunningAttempt> {
+        self.0.lock().ledger.in_hand()
+    }
+
+    /// Load of each replica.
+    #[must_use]
+    pub fn load(&self) -> Vec<ReplicaLoad> {
+        let places = self.0.roster.places();
+        let state = self.0.lock();
+        let load = |place: Place| ReplicaLoad {
+            busy: state.ledger.busy(place.engine.number),
+            id: place.replica.id,
+            slots: place.replica.slots,
+            ready: place.replica.ready,
+        };
+        places.into_iter().map(load).collect()
+    }
+
+    /// Ends that nobody has acknowledged; waits until there is one.
+    pub async fn untold(&self, limit: usize) -> Vec<AttemptEnd> {
+        loop {
+            let ends = self.untold_now(limit);
+            if !ends.is_empty() {
+                return ends;
+            }
+            self.0.untold.notified().await;
+        }
+    }
+
+    /// The same without waiting.
+    #[must_use]
+    pub fn untold_now(&self, limit: usize) -> Vec<AttemptEnd> {
+        self.0.lock().ledger.untold(limit)
+    }
+
+    /// The scheduler knows these ends.
+    pub fn told(&self, ends: &[AttemptEnd]) {
+        let now = self.0.started.elapsed();
+        self.0.lock().ledger.acknowledged(ends, now);
+    }
+
+    /// Decides about an order; what is accepted is to be started next.
+    fn order(&self, order: RunOrder) -> (RunReply, Option<Attempt>) {
+        let place = self.0.roster.place(&order.replica);
+        let facts = Order {
+            job: order.job,
+            attempt: order.attempt,
+            instance: order.instance.clone(),
+            epoch: order.epoch,
+        };
+        let mut state = self.0.lock();
+        let verdict = state.ledger.order(&facts, place.as_ref().map(Place::seat));
+        let refused = |code, why: &str| RunReply::Refused {
+            error: ErrorBody::new(code, why),
+        };
+        let reply = match verdict {
+            Verdict::Accept { void } => {
+                for attempt in void {
+                    if let Some(control) = state.controls.get(&attempt) {
+                        control.stop(CancelReason::Superseded);
+                    }
+                }
+                let (control, end) = Control::new();
+                let stop = control.stopped();
+                let key = RunningAttempt {
+                    job: order.job,
+                    attempt: order.attempt,
+                };
+                state.controls.insert(key, control);
+                drop(state);
+                let attempt = place.map(|place| {
+                    Attempt::new(self.0.clone(), order, place, stop, end)
+                });
+                return (RunReply::Accepted, attempt);
+            }
+            Verdict::Running => RunReply::Running,
+            Verdict::Ended(end) => RunReply::Ended { end },
+            Verdict::Busy => RunReply::Busy,
+            Verdict::Stale(epoch) => RunReply::Stale { epoch },
+            Verdict::WrongInstance => RunReply::WrongInstance {
+                instance: self.0.instance.clone(),
+            },
+            Verdict::NoReplica => refused(
+                ErrorCode::PoolUnavailable,
+                "this node has no such replica any more",
+            ),
+            Verdict::NotReady => refused(
+                ErrorCode::PoolUnready,
+                "the engine of this replica does not answer now",
+            ),
+        };
+        (reply, None)
+    }
+
+    fn start(&self, attempt: Attempt) {
+        let shared = self.0.clone();
+        self.0.tasks.spawn_work("attempt", async move {
+            let (end, told) = attempt.run().await;
+            let key = RunningAttempt {
+                job: end.job,
+                attempt: end.attempt,
+            };
+            {
+                let mut state = shared.lock();
+                state.ledger.ended(end.clone());
+                state.controls.remove(&key);
+            }
+            shared.untold.notify_one();
+            told.tell(end);
+        });
+    }
+
+    /// The answer to an order to stop, or the attempt whose end is the answer.
+    fn cancel(&self, order: &CancelOrder) -> Result<CancelReply, Handle> {
+        let upto = RunningAttempt {
+            job: order.job,
+            attempt: order.attempt,
+        };
+        let mut state = self.0.lock();
+        match state.ledger.stop(upto, order.epoch) {
+            StopOrder::Stop(running) => {
+                let mut last = None;
+                for attempt in running {
+                    if let Some(control) = state.controls.get(&attempt) {
+                        control.stop(order.reason);
+                        last = Some(control.handle());
+                    }
+                }
+                last.map_or(Ok(CancelReply::NotRunning), Err)
+            }
+            StopOrder::Ended(end) => Ok(CancelReply::Ended { end }),
+            StopOrder::NotRunning => Ok(CancelReply::NotRunning),
+            StopOrder::Stale(epoch) => Ok(CancelReply::Stale { epoch }),
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connection(&self) -> watch::Receiver<Option<Instant>> {
+        self.bus.connection()
+    }
+}
+
+/// Orders as they come.
+pub struct Orders {
+    runs: Endpoint<NodeId, RunOrder, RunReply>,
+    cancels: Endpoint<NodeId, CancelOrder, CancelReply>,
+}

@@ -1,0 +1,170 @@
+//! Carries out what the transcript's writer asks for: one append or one read at
+//! a time, over every interruption of NATS.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use orchion_bus::{AppendError, Bus};
+use orchion_contract::streams::TRANSCRIPTS;
+use orchion_contract::transcript::{Entry, Final, Piece};
+use orchion_transcript::{Effect, Stop, Writer};
+
+use super::beginning;
+
+/// Pause before the chain is read again when NATS does not answer.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Pause before the next try when the stream is full.
+const PAUSE_WHEN_FULL: Duration = Duration::from_millis(500);
+
+type Running = Pin<Box<dyn Future<Output = Done> + Send>>;
+
+/// What came of an effect.
+enum Done {
+    Acked(u64),
+    Unsure,
+    Last(Option<(u64, Box<Entry>)>),
+}
+
+/// One attempt's hold on the chain of its job.
+pub(super) struct Chain {
+    bus: Bus,
+    subject: Arc<str>,
+    writer: Writer,
+    running: Option<Running>,
+    end: Option<Final>,
+    pushed: u64,
+    tokens: u64,
+}
+
+impl Chain {
+    pub(super) fn new(bus: Bus, subject: Arc<str>, writer: Writer) -> Self {
+        Self {
+            bus,
+            subject,
+            writer,
+            running: None,
+            end: None,
+            pushed: 0,
+            tokens: 0,
+        }
+    }
+
+    /// The engine said this.
+    pub(super) fn push(&mut self, piece: Piece) {
+        self.pushed += 1;
+        self.tokens += u64::from(piece.tokens);
+        self.writer.push(piece);
+    }
+
+    /// The attempt ends; the first end counts.
+    pub(super) fn finish(&mut self, end: Final) {
+        if self.end.is_none() {
+            self.end = Some(end.clone());
+            self.writer.finish(end);
+        }
+    }
+
+    /// How the attempt ends, once that is known.
+    pub(super) fn end(&self) -> Option<&Final> {
+        self.end.as_ref()
+    }
+
+    pub(super) fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    pub(super) fn stopped(&self) -> Option<Stop> {
+        self.writer.stopped()
+    }
+
+    /// Pieces pushed so far.
+    pub(super) fn pushed(&self) -> u64 {
+        self.pushed
+    }
+
+    /// Tokens pushed so far.
+    pub(super) fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    /// Does what the writer asks for next and tells it what came of it. Waits
+    /// for ever when there is nothing to do. Nothing is lost when this is
+    /// dropped before it is done.
+    pub(super) async fn step(&mut self) {
+        if self.running.is_none() {
+            self.running = self.writer.next_effect().map(|effect| self.carry_out(effect));
+        }
+        let done = poll_fn(|cx| match &mut self.running {
+            Some(running) => running.as_mut().poll(cx),
+            None => std::task::Poll::Pending,
+        })
+        .await;
+        self.running = None;
+        match done {
+            Done::Acked(sequence) => self.writer.acked(sequence),
+            Done::Unsure => self.writer.unsure(),
+            Done::Last(last) => {
+                let last = last.as_ref().map(|(sequence, entry)| (*sequence, &**entry));
+                self.writer.last_is(last);
+            }
+        }
+    }
+
+    /// The connection is a new one: what was asked of the old one may never be
+    /// answered.
+    pub(super) fn reconnected(&mut self) {
+        if self.running.take().is_some() {
+            self.writer.unsure();
+        }
+    }
+
+    fn carry_out(&self, effect: Effect) -> Running {
+        let (bus, subject) = (self.bus.clone(), self.subject.clone());
+        match effect {
+            Effect::Publish { after, entry } => {
+                // Entries are plain data and always serialize.
+                let payload = Bytes::from(serde_json::to_vec(&entry).unwrap_or_default());
+                Box::pin(async move { append(&bus, &subject, payload, after).await })
+            }
+            Effect::ReadLast => Box::pin(async move { last(&bus, &subject).await }),
+        }
+    }
+}
+
+async fn append(bus: &Bus, subject: &str, payload: Bytes, after: u64) -> Done {
+    match bus.append(subject, payload, after).await {
+        Ok(sequence) => Done::Acked(sequence),
+        Err(AppendError::WrongSequence { .. }) => Done::Unsure,
+        Err(error @ AppendError::Unsure { .. }) => {
+            tracing::debug!("{error}");
+            Done::Unsure
+        }
+        Err(error @ AppendError::Full { .. }) => {
+            tracing::error!("an answer cannot be stored: {error}");
+            tokio::time::sleep(PAUSE_WHEN_FULL).await;
+            Done::Unsure
+        }
+    }
+}
+
+async fn last(bus: &Bus, subject: &str) -> Done {
+    let read = bus.last(TRANSCRIPTS.name, subject).await;
+    let last = match read {
+        Ok(Some(stored)) => beginning::entry(&stored)
+            .map(|entry| Some((stored.sequence, Box::new(entry))))
+            .map_err(anyhow::Error::from),
+        Ok(None) => Ok(None),
+        Err(error) => Err(error.into()),
+    };
+    match last {
+        Ok(last) => Done::Last(last),
+        Err(error) => {
+            tracing::debug!("cannot read the end of a transcript yet: {error:#}");
+            tokio::time::sleep(PAUSE).await;
+            Done::Unsure
+        }
+    }
+}

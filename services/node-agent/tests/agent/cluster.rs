@@ -1,0 +1,399 @@
+//! A nats-server, an agent in this process, and what tests say to it.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use orchion_bus::{Bus, From, Identity};
+use orchion_contract::job::{
+    AttemptEnd, CancelOrder, CancelReason, CancelReply, EndedBatch, JobSpec, Priority, RunOrder,
+    RunReply, Workload,
+};
+use orchion_contract::node::{
+    Continuation, Empty, EngineKind, EngineRef, Registered, Registration, Replica,
+};
+use orchion_contract::rpc::{CANCEL, ENDED, REGISTER, RUN};
+use orchion_contract::streams::TRANSCRIPTS;
+use orchion_contract::subjects::{CAPABILITY, TRANSCRIPT};
+use orchion_contract::transcript::{Entry, Final, Mark};
+use orchion_contract::{InstanceId, JobId, NodeId, ReaderId};
+use orchion_node_agent::{Config, EngineSettings, NodeAgent};
+use orchion_service::{HumanDuration, Stop, Supervisor, Tasks};
+use orchion_testkit::wire::Ask;
+use orchion_testkit::{MockEngine, NatsServer, eventually};
+use orchion_transcript::{Reader, Shown};
+use serde_json::json;
+use serde_json::value::RawValue;
+use tempfile::TempDir;
+
+/// Longest that anything may take here.
+pub const PATIENCE: Duration = Duration::from_secs(15);
+
+/// NATS, one agent, and the test as registry and scheduler.
+pub struct Cluster {
+    pub nats: NatsServer,
+    pub bus: Bus,
+    pub node: NodeId,
+    pub ends: Arc<Mutex<Vec<AttemptEnd>>>,
+    pub registrations: Arc<Mutex<Vec<Registration>>>,
+    /// Whether the scheduler takes note of ends.
+    pub is_listening: Arc<Mutex<bool>>,
+    agent: Agent,
+    own: Supervisor,
+}
+
+struct Agent {
+    instance: InstanceId,
+    stop: Stop,
+    run: tokio::task::JoinHandle<Result<(), orchion_service::Failure>>,
+    _data: TempDir,
+}
+
+impl Cluster {
+    /// One agent with this engine.
+    pub async fn with(engine: &MockEngine) -> Self {
+        Self::with_engines(vec![settings(engine)]).await
+    }
+
+    pub async fn with_engines(engines: Vec<EngineSettings>) -> Self {
+        let nats = NatsServer::start().await;
+        let own = Supervisor::new("test", Duration::from_secs(1));
+        let bus = connect(&nats, own.tasks()).await;
+        bus.ensure_all().await.unwrap();
+        let (ends, registrations) = (Arc::default(), Arc::default());
+        let is_listening = Arc::new(Mutex::new(true));
+        play(&bus, &ends, &registrations, &is_listening).await;
+        let node = NodeId::new("pi-4").unwrap();
+        let count = engines.len();
+        let agent = start_agent(&nats, &node, engines);
+        let cluster = Self {
+            nats,
+            bus,
+            node,
+            ends,
+            registrations,
+            is_listening,
+            agent,
+            own,
+        };
+        cluster.until_served(count).await;
+        cluster
+    }
+
+    /// Waits until the registry knows so many replicas that take requests.
+    pub async fn until_served(&self, count: usize) {
+        eventually("the replicas to be known", PATIENCE, async || {
+            let ready = self.replicas().iter().filter(|replica| replica.ready).count();
+            (ready == count).then_some(()).ok_or_else(|| self.replicas())
+        })
+        .await;
+    }
+
+    /// What the registry knows last.
+    pub fn replicas(&self) -> Vec<Replica> {
+        let registrations = self.registrations.lock().unwrap();
+        registrations.last().map(|last| last.replicas.clone()).unwrap_or_default()
+    }
+
+    pub fn instance(&self) -> InstanceId {
+        self.agent.instance.clone()
+    }
+
+    /// An order for the first attempt at a new job.
+    pub fn order(&self, ask: &Ask) -> RunOrder {
+        RunOrder {
+            job: JobId::now(),
+            reader: ReaderId::new("test").unwrap(),
+            attempt: 1,
+            instance: self.instance(),
+            replica: self.replicas()[0].id.clone(),
+            epoch: 1,
+            spec: spec(ask),
+            prefix_by: None,
+            remaining_ms: 60_000,
+            correlation_id: "c".to_owned(),
+        }
+    }
+
+    /// Marks the next attempt in the transcript, as the scheduler does.
+    pub async fn mark(&self, before: &RunOrder, replica: &Replica) -> RunOrder {
+        let attempt = before.attempt + 1;
+        let mark = Entry::Mark(Mark {
+            attempt,
+            node: self.node.clone(),
+            instance: self.instance(),
+        });
+        self.append(before, &mark).await;
+        RunOrder {
+            attempt,
+            replica: replica.id.clone(),
+            prefix_by: Some(replica.engine.clone()),
+            ..before.clone()
+        }
+    }
+
+    /// Forces an entry behind whatever is last.
+    pub async fn append(&self, order: &RunOrder, entry: &Entry) {
+        let subject = subject(order);
+        let payload = serde_json::to_vec(entry).unwrap();
+        eventually("the entry to be stored", PATIENCE, async || {
+            let last = self.bus.last(TRANSCRIPTS.name, &subject).await.unwrap();
+            let after = last.map_or(0, |last| last.sequence);
+            self.bus.append(&subject, payload.clone().into(), after).await
+        })
+        .await;
+    }
+
+    pub async fn run(&self, order: &RunOrder) -> RunReply {
+        let asked = self.bus.ask(&RUN, &self.node, order, PATIENCE);
+        asked.await.unwrap()
+    }
+
+    pub async fn accepted(&self, order: &RunOrder) {
+        assert_eq!(self.run(order).await, RunReply::Accepted);
+    }
+
+    pub async fn cancel(&self, order: &RunOrder, reason: CancelReason) -> CancelReply {
+        let cancel = CancelOrder {
+            job: order.job,
+            attempt: order.attempt,
+            epoch: order.epoch,
+            reason,
+        };
+        let asked = self.bus.ask(&CANCEL, &self.node, &cancel, PATIENCE);
+        asked.await.unwrap()
+    }
+
+    /// The end of an attempt, as the scheduler was told.
+    pub async fn end(&self, order: &RunOrder) -> AttemptEnd {
+        eventually("the end to be told", PATIENCE, async || {
+            let ends = self.ends.lock().unwrap();
+            let is_it = |end: &&AttemptEnd| (end.job, end.attempt) == (order.job, order.attempt);
+            ends.iter().find(is_it).cloned()
+        })
+        .await
+    }
+
+    /// What a caller sees of a job so far.
+    pub async fn shown(&self, order: &RunOrder) -> Seen {
+        let last = self.bus.last(TRANSCRIPTS.name, &subject(order)).await.unwrap();
+        let mut seen = Seen::default();
+        let Some(last) = last else { return seen };
+        let mut reading = self
+            .bus
+            .read(TRANSCRIPTS.name, &subject(order), From::Beginning)
+            .await
+            .unwrap();
+        let mut reader = Reader::new();
+        loop {
+            let stored = reading.next().await.unwrap();
+            let entry: Entry = serde_json::from_slice(&stored.payload).unwrap();
+            seen.entries.push(entry.clone());
+            let mut shown = Vec::new();
+            reader.apply(stored.sequence, entry, &mut shown).unwrap();
+            for shown in shown {
+                match shown {
+                    Shown::Piece { piece, .. } => {
+                        seen.text.push_str(&piece.text.unwrap_or_default());
+                        seen.pieces += 1;
+                    }
+                    Shown::Restarted { .. } => panic!("nothing here restarts"),
+                    Shown::Ended(end) => seen.end = Some(*end),
+                }
+            }
+            if stored.sequence >= last.sequence {
+                return seen;
+            }
+        }
+    }
+
+    /// Waits until at least so many pieces are stored.
+    pub async fn until_shown(&self, order: &RunOrder, pieces: usize) {
+        eventually("pieces in the transcript", PATIENCE, async || {
+            self.shown(order).await.pieces >= pieces
+        })
+        .await;
+    }
+
+    /// The final, once it is there.
+    pub async fn answer(&self, order: &RunOrder) -> Seen {
+        eventually("the final", PATIENCE, async || {
+            let seen = self.shown(order).await;
+            seen.end.is_some().then_some(seen)
+        })
+        .await
+    }
+
+    /// Asks the agent to stop; the result is how it ended.
+    pub fn stop_agent(&self) {
+        self.agent.stop.request();
+    }
+
+    /// Waits for the agent's end.
+    pub async fn agent_ended(mut self) -> Result<(), String> {
+        let ended = tokio::time::timeout(PATIENCE, &mut self.agent.run).await;
+        self.own.stop().request();
+        ended.unwrap().unwrap().map_err(|failure| failure.report())
+    }
+}
+
+/// What is in a transcript.
+#[derive(Debug, Default, Clone)]
+pub struct Seen {
+    pub entries: Vec<Entry>,
+    pub text: String,
+    pub pieces: usize,
+    pub end: Option<Final>,
+}
+
+impl Seen {
+    /// Every token of the answer, in order, none missing, none doubled.
+    pub fn assert_whole(&self, ask: &Ask) {
+        let indexes: Vec<u32> = self
+            .text
+            .split_whitespace()
+            .map(|token| {
+                let mut parts = token.split('.');
+                let nonce = parts.next().unwrap();
+                assert_eq!(nonce, format!("{:08x}", ask.nonce), "a foreign token");
+                parts.next().unwrap().parse().unwrap()
+            })
+            .collect();
+        assert_eq!(indexes, (0..ask.tokens).collect::<Vec<_>>());
+    }
+
+    /// The engines that wrote it, in order of appearance.
+    pub fn engines(&self) -> Vec<String> {
+        let mut engines: Vec<String> = self
+            .text
+            .split_whitespace()
+            .filter_map(|token| token.split('.').nth(3).map(str::to_owned))
+            .collect();
+        engines.dedup();
+        engines
+    }
+}
+
+/// How the agent is told of an engine.
+pub fn settings(engine: &MockEngine) -> EngineSettings {
+    EngineSettings {
+        continuation: Some(Continuation::Text),
+        slots: Some(8),
+        ..EngineSettings::at(EngineKind::OpenAi, engine.url())
+    }
+}
+
+pub fn spec(ask: &Ask) -> JobSpec {
+    let body = json!({"messages": [{"content": ask.marker(), "role": "user"}]});
+    JobSpec {
+        workload: Workload::Chat,
+        model: "mock".into(),
+        body: RawValue::from_string(body.to_string()).unwrap(),
+        max_tokens: None,
+        seed: Some(7),
+        priority: Priority::Interactive,
+        deadline_ms: 60_000,
+    }
+}
+
+pub fn engine_ref() -> EngineRef {
+    EngineRef {
+        kind: EngineKind::OpenAi,
+        version: Some("0.0.0-mock".to_owned()),
+        digest: None,
+    }
+}
+
+fn subject(order: &RunOrder) -> String {
+    TRANSCRIPT.to(&(order.reader.clone(), order.job))
+}
+
+async fn connect(nats: &NatsServer, tasks: &Tasks) -> Bus {
+    let config = orchion_bus::Config {
+        url: nats.url(),
+        ..orchion_bus::Config::default()
+    };
+    let identity = Identity::of(tasks).unwrap();
+    Bus::connect(&config, identity, tasks.stop()).await.unwrap()
+}
+
+fn start_agent(nats: &NatsServer, node: &NodeId, engines: Vec<EngineSettings>) -> Agent {
+    let data = tempfile::tempdir().unwrap();
+    let config = Config {
+        nats: orchion_bus::Config {
+            url: nats.url(),
+            ..orchion_bus::Config::default()
+        },
+        node_agent: NodeAgent {
+            node_id: Some(node.to_string()),
+            data_dir: Some(data.path().to_owned()),
+            probe: Vec::new(),
+            starter: false,
+            engines,
+            heartbeat_interval: HumanDuration::from_millis(200),
+            busy_heartbeat_interval: HumanDuration::from_millis(100),
+            ..NodeAgent::default()
+        },
+        ..Config::default()
+    };
+    let supervisor = Supervisor::new("node-agent", Duration::from_secs(8));
+    let instance = InstanceId::new(supervisor.tasks().instance()).unwrap();
+    let stop = supervisor.stop();
+    let run = spawn(async move {
+        supervisor
+            .run(async |tasks: &Tasks| orchion_node_agent::start(config, tasks).await)
+            .await
+    });
+    Agent {
+        instance,
+        stop,
+        run,
+        _data: data,
+    }
+}
+
+/// Answers as registry and scheduler would.
+async fn play(
+    bus: &Bus,
+    ends: &Arc<Mutex<Vec<AttemptEnd>>>,
+    registrations: &Arc<Mutex<Vec<Registration>>>,
+    is_listening: &Arc<Mutex<bool>>,
+) {
+    let service = bus.service("plays registry and scheduler").await.unwrap();
+    let mut registers = service.endpoint(REGISTER, "registry").await.unwrap();
+    let mut told = service.endpoint(ENDED, "scheduler").await.unwrap();
+    let mut changes = bus.subscribe(CAPABILITY).await.unwrap();
+    let (ends, known, is_listening) = (ends.clone(), registrations.clone(), is_listening.clone());
+    spawn(async move {
+        let _service = service;
+        loop {
+            tokio::select! {
+                asked = registers.next() => {
+                    let Some(asked) = asked else { return };
+                    let (registration, asked) = asked.split();
+                    known.lock().unwrap().push(registration);
+                    asked.answer(Ok(Registered { first_seen_ms: 1 })).await;
+                }
+                asked = told.next() => {
+                    let Some(asked) = asked else { return };
+                    let (batch, asked): (EndedBatch, _) = asked.split();
+                    if *is_listening.lock().unwrap() {
+                        ends.lock().unwrap().extend(batch.ends);
+                        asked.answer(Ok(Empty {})).await;
+                    }
+                }
+                changed = changes.next() => {
+                    let Some((_, registration)) = changed else { return };
+                    known.lock().unwrap().push(registration);
+                }
+            }
+        }
+    });
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test is its own supervisor")]
+fn spawn<F>(future: F) -> tokio::task::JoinHandle<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    tokio::spawn(future)
+}
