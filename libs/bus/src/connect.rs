@@ -125,14 +125,15 @@ impl Bus {
         }
     }
 
-    /// Waits until everything published so far has reached the server.
+    /// Waits until the server has dealt with everything that was sent so far,
+    /// subscriptions too.
     ///
     /// # Errors
-    /// When the connection is closed.
+    /// When it does not answer.
     pub async fn flush(&self) -> Result<(), Error> {
-        self.client
-            .flush()
-            .await
+        let answered = self.js.query_account().await;
+        answered
+            .map(|_| ())
             .map_err(|error| Error::nats("flush the connection to NATS", error))
     }
 

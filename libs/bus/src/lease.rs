@@ -29,8 +29,8 @@ pub struct LeaseHandle {
 }
 
 impl LeaseHandle {
-    /// Contends for `key` until the process stops, then gives the lease back,
-    /// so that a successor need not wait for its end.
+    /// Contends for `key` until all work in flight has ended, then gives the
+    /// lease back, so that a successor need not wait for its end.
     #[must_use]
     pub fn contend(bus: &Bus, key: LeaseKey, ttl: Duration, tasks: &Tasks) -> Self {
         let shared = Arc::new(Shared {

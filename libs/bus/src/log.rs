@@ -32,8 +32,14 @@ pub(crate) async fn publish_rest(bus: &Bus, feed: &Feed) {
 }
 
 async fn publish(bus: &Bus, line: LogLine) {
-    let names = (ServiceName::new(&line.service), InstanceId::new(&line.instance), line.level.parse::<Level>());
-    let (Ok(service), Ok(instance), Ok(level)) = names else { return };
+    let names = (
+        ServiceName::new(&line.service),
+        InstanceId::new(&line.instance),
+        line.level.parse::<Level>(),
+    );
+    let (Ok(service), Ok(instance), Ok(level)) = names else {
+        return;
+    };
     let subject = LOG.to(&(service, instance, level));
     if let Err(error) = bus.publish_bytes(subject, line.json.into()).await {
         tracing::debug!(%error, "a log record was not shipped");

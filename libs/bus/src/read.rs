@@ -2,10 +2,16 @@
 
 use crate::connect::Bus;
 use crate::error::Error;
-use async_nats::jetstream::consumer::{DeliverPolicy, push};
+use async_nats::jetstream::consumer::push::OrderedErrorKind;
+use async_nats::jetstream::consumer::{self, DeliverPolicy, push};
 use async_nats::jetstream::stream::{DirectGetErrorKind, Stream};
 use bytes::Bytes;
 use futures_util::StreamExt;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// Between two tries to take a reading up again.
+const REOPEN_PAUSE: Duration = Duration::from_millis(20);
 
 /// Where to begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,10 +39,16 @@ pub struct Stored {
     pub pending: u64,
 }
 
-/// An endless reading of a stream: ordered, without loss, resumed by itself
-/// after every interruption. A message may be seen again after one.
+/// An endless reading of a stream: ordered, without loss, taken up again by
+/// itself after every interruption. A message may be seen again after one.
 pub struct Reading {
+    bus: Bus,
+    stream: String,
+    config: push::OrderedConfig,
     messages: push::Ordered,
+    connection: watch::Receiver<Option<Instant>>,
+    /// Sequence of the last message read, or of the stream when it began.
+    last: u64,
     /// Messages that stood in the stream when the reading began.
     pub initially: u64,
 }
@@ -47,11 +59,52 @@ impl Reading {
     /// # Errors
     /// When the reading cannot be taken up again and must be opened anew.
     pub async fn next(&mut self) -> Result<Stored, Error> {
-        match self.messages.next().await {
-            Some(Ok(message)) => stored(&message),
-            Some(Err(error)) => Err(Error::nats("read stream", error)),
-            None => Err(Error::nats("read stream", "the reading ended")),
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.connection.changed() => {
+                    // The client's own look at the connection misses a break that
+                    // is over before it looks; a new connection is always read anew.
+                    if self.connection.borrow_and_update().is_some() {
+                        self.reopen().await?;
+                    }
+                }
+                next = self.messages.next() => match next {
+                    Some(Ok(message)) => {
+                        let stored = stored(&message)?;
+                        self.last = stored.sequence;
+                        return Ok(stored);
+                    }
+                    Some(Err(error)) if error.kind() == OrderedErrorKind::MissingHeartbeat => {}
+                    Some(Err(error)) => return Err(Error::nats("read stream", error)),
+                    None => return Err(Error::nats("read stream", "the reading ended")),
+                },
+            }
         }
+    }
+
+    async fn reopen(&mut self) -> Result<(), Error> {
+        if self.last > 0 {
+            self.config.deliver_policy = DeliverPolicy::ByStartSequence {
+                start_sequence: self.last + 1,
+            };
+        }
+        while self.bus.is_connected() {
+            match self
+                .bus
+                .open_consumer(&self.stream, self.config.clone())
+                .await
+            {
+                Ok((messages, _)) => {
+                    self.messages = messages;
+                    return Ok(());
+                }
+                Err(error) => tracing::debug!(%error, "a reading cannot be taken up yet"),
+            }
+            // JetStream answers a moment after the port is open.
+            tokio::time::sleep(REOPEN_PAUSE).await;
+        }
+        Ok(())
     }
 }
 
@@ -79,7 +132,6 @@ impl Bus {
     /// When the stream is not there or the consumer is refused.
     pub async fn read(&self, stream: &str, filter: &str, from: From) -> Result<Reading, Error> {
         let config = push::OrderedConfig {
-            deliver_subject: self.client.new_inbox(),
             filter_subject: filter.to_owned(),
             deliver_policy: match from {
                 From::Beginning => DeliverPolicy::All,
@@ -88,18 +140,41 @@ impl Bus {
             },
             ..push::OrderedConfig::default()
         };
-        let what = || format!("read {filter} of stream {stream}");
+        let connection = self.connection();
+        let (messages, info) = self.open_consumer(stream, config.clone()).await?;
+        Ok(Reading {
+            bus: self.clone(),
+            stream: stream.to_owned(),
+            config,
+            messages,
+            connection,
+            last: if from == From::Now {
+                info.delivered.stream_sequence
+            } else {
+                0
+            },
+            initially: info.num_pending,
+        })
+    }
+
+    async fn open_consumer(
+        &self,
+        stream: &str,
+        config: push::OrderedConfig,
+    ) -> Result<(push::Ordered, consumer::Info), Error> {
+        let what = || format!("read {} of stream {stream}", config.filter_subject);
+        let config = push::OrderedConfig {
+            deliver_subject: self.client.new_inbox(),
+            ..config.clone()
+        };
         let consumer = self.js.create_consumer_on_stream(config, stream).await;
         let consumer = consumer.map_err(|error| Error::nats(what(), error))?;
-        let initially = consumer.cached_info().num_pending;
+        let info = consumer.cached_info().clone();
         let messages = consumer
             .messages()
             .await
             .map_err(|error| Error::nats(what(), error))?;
-        Ok(Reading {
-            messages,
-            initially,
-        })
+        Ok((messages, info))
     }
 
     /// The last message of one subject; `None` when it has none.

@@ -7,7 +7,9 @@ use orchion_contract::job::{AttemptEnd, AttemptOutcome, Outcome, RunReply};
 use orchion_contract::node::{Continuation, NodeState};
 use orchion_contract::transcript::{Entry, Frame, Mark};
 use orchion_contract::{ErrorBody, ErrorCode};
-use orchion_scheduler_core::{Adopted, Limits, Next, Phase, Step, adopt, after_end, after_reply, check, plan};
+use orchion_scheduler_core::{
+    Adopted, Limits, Next, Phase, Step, adopt, after_end, after_reply, check, plan,
+};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -18,7 +20,14 @@ fn twelve_jobs_spread_over_three_nodes() {
         cluster.submit(n);
     }
     cluster.settle();
-    assert_eq!(cluster.placed(), [("a".to_owned(), 4), ("b".to_owned(), 4), ("c".to_owned(), 4)]);
+    assert_eq!(
+        cluster.placed(),
+        [
+            ("a".to_owned(), 4),
+            ("b".to_owned(), 4),
+            ("c".to_owned(), 4)
+        ]
+    );
 }
 
 #[test]
@@ -43,7 +52,13 @@ fn a_lost_node_gives_its_jobs_to_another() {
     cluster.set_state("a", NodeState::Lost);
     cluster.settle();
     let view = cluster.state.job(&job).unwrap();
-    assert_eq!((view.record.attempt, view.record.assigned.as_ref().unwrap().node.as_str()), (2, "b"));
+    assert_eq!(
+        (
+            view.record.attempt,
+            view.record.assigned.as_ref().unwrap().node.as_str()
+        ),
+        (2, "b")
+    );
 }
 
 #[test]
@@ -71,7 +86,16 @@ fn an_attempt_that_is_being_opened_is_left_alone() {
     let job = cluster.submit(0);
     cluster.settle();
     cluster.state.update(&job, |job| job.phase = Phase::Opening);
-    let node = cluster.state.job(&job).unwrap().record.assigned.as_ref().unwrap().node.to_string();
+    let node = cluster
+        .state
+        .job(&job)
+        .unwrap()
+        .record
+        .assigned
+        .as_ref()
+        .unwrap()
+        .node
+        .to_string();
     cluster.set_state(&node, NodeState::Lost);
     assert!(plan(&cluster.state, cluster.now, 0).steps.is_empty());
 }
@@ -96,8 +120,20 @@ fn a_failed_replica_is_avoided_while_another_one_is_there() {
     let mut cluster = Cluster::with_nodes(&[("a", 4), ("b", 4)]);
     let job = cluster.submit(0);
     cluster.settle();
-    let next = after_end(cluster.state.job(&job).unwrap(), &failed(job, 1, true), cluster.now);
-    let Next::Again { not_before, avoid, counts, .. } = next else { panic!("{next:?}") };
+    let next = after_end(
+        cluster.state.job(&job).unwrap(),
+        &failed(job, 1, true),
+        cluster.now,
+    );
+    let Next::Again {
+        not_before,
+        avoid,
+        counts,
+        ..
+    } = next
+    else {
+        panic!("{next:?}")
+    };
     assert!(counts);
     cluster.state.update(&job, |view| {
         view.not_before = not_before;
@@ -105,7 +141,19 @@ fn a_failed_replica_is_avoided_while_another_one_is_there() {
     });
     cluster.state.release(&job);
     cluster.settle();
-    assert_eq!(cluster.state.job(&job).unwrap().record.assigned.as_ref().unwrap().node.as_str(), "b");
+    assert_eq!(
+        cluster
+            .state
+            .job(&job)
+            .unwrap()
+            .record
+            .assigned
+            .as_ref()
+            .unwrap()
+            .node
+            .as_str(),
+        "b"
+    );
 }
 
 #[test]
@@ -115,12 +163,24 @@ fn a_lone_replica_is_tried_again_after_a_pause() {
     cluster.settle();
     cluster.state.update(&job, |view| {
         view.not_before = Duration::from_millis(500);
-        view.avoid = view.record.assigned.as_ref().map(|to| (to.node.clone(), to.replica.clone()));
+        view.avoid = view
+            .record
+            .assigned
+            .as_ref()
+            .map(|to| (to.node.clone(), to.replica.clone()));
     });
     cluster.state.release(&job);
     let paused = plan(&cluster.state, Duration::from_millis(400), 0);
-    assert_eq!((paused.steps.len(), paused.next), (0, Some(Duration::from_millis(500))));
-    assert_eq!(plan(&cluster.state, Duration::from_millis(500), 0).steps.len(), 1);
+    assert_eq!(
+        (paused.steps.len(), paused.next),
+        (0, Some(Duration::from_millis(500)))
+    );
+    assert_eq!(
+        plan(&cluster.state, Duration::from_millis(500), 0)
+            .steps
+            .len(),
+        1
+    );
 }
 
 #[test]
@@ -129,7 +189,11 @@ fn three_failures_that_stored_something_are_the_end() {
     let job = cluster.submit(0);
     cluster.settle();
     cluster.state.update(&job, |job| job.record.failures = 2);
-    let next = after_end(cluster.state.job(&job).unwrap(), &failed(job, 1, true), cluster.now);
+    let next = after_end(
+        cluster.state.job(&job).unwrap(),
+        &failed(job, 1, true),
+        cluster.now,
+    );
     assert!(matches!(next, Next::GiveUp(error) if error.code == ErrorCode::ReplicaExhausted));
 }
 
@@ -139,8 +203,15 @@ fn what_would_fail_again_is_not_tried_again() {
     let job = cluster.submit(0);
     cluster.settle();
     let error = ErrorBody::new(ErrorCode::InvalidParams, "the prompt is too long");
-    let reply = RunReply::Refused { error: error.clone() };
-    let next = after_reply(cluster.state.job(&job).unwrap(), 1, Some(&reply), cluster.now);
+    let reply = RunReply::Refused {
+        error: error.clone(),
+    };
+    let next = after_reply(
+        cluster.state.job(&job).unwrap(),
+        1,
+        Some(&reply),
+        cluster.now,
+    );
     assert_eq!(next, Next::GiveUp(error));
 }
 
@@ -149,8 +220,21 @@ fn busy_is_not_a_failure() {
     let mut cluster = Cluster::with_nodes(&[("a", 4)]);
     let job = cluster.submit(0);
     cluster.settle();
-    let next = after_reply(cluster.state.job(&job).unwrap(), 1, Some(&RunReply::Busy), cluster.now);
-    assert!(matches!(next, Next::Again { counts: false, failed: false, busy: true, .. }));
+    let next = after_reply(
+        cluster.state.job(&job).unwrap(),
+        1,
+        Some(&RunReply::Busy),
+        cluster.now,
+    );
+    assert!(matches!(
+        next,
+        Next::Again {
+            counts: false,
+            failed: false,
+            busy: true,
+            ..
+        }
+    ));
 }
 
 #[test]
@@ -160,8 +244,14 @@ fn news_of_an_older_attempt_changes_nothing() {
     cluster.settle();
     cluster.state.update(&job, |job| job.record.attempt = 3);
     let view = cluster.state.job(&job).unwrap();
-    assert_eq!(after_end(view, &failed(job, 1, true), cluster.now), Next::Nothing);
-    assert_eq!(after_reply(view, 1, Some(&RunReply::Busy), cluster.now), Next::Nothing);
+    assert_eq!(
+        after_end(view, &failed(job, 1, true), cluster.now),
+        Next::Nothing
+    );
+    assert_eq!(
+        after_reply(view, 1, Some(&RunReply::Busy), cluster.now),
+        Next::Nothing
+    );
 }
 
 #[test]
@@ -171,21 +261,50 @@ fn the_transcript_goes_before_the_record() {
     cluster.settle();
     let record = &cluster.state.job(&job).unwrap().record;
     let to = record.assigned.clone().unwrap();
-    let mark = Entry::Mark(Mark { attempt: 2, node: to.node, instance: to.instance });
-    let frame = Entry::Frame(Frame { attempt: 1, index: 0, pieces: Vec::new() });
-    assert_eq!(adopt(record, None, 0), Adopted::AsRecorded { has_prefix: false });
-    assert_eq!(adopt(record, Some(&frame), 0), Adopted::AsRecorded { has_prefix: true });
-    assert_eq!(adopt(record, Some(&mark), 0), Adopted::Opened { attempt: 2 });
+    let mark = Entry::Mark(Mark {
+        attempt: 2,
+        node: to.node,
+        instance: to.instance,
+    });
+    let frame = Entry::Frame(Frame {
+        attempt: 1,
+        index: 0,
+        pieces: Vec::new(),
+    });
+    assert_eq!(
+        adopt(record, None, 0),
+        Adopted::AsRecorded { has_prefix: false }
+    );
+    assert_eq!(
+        adopt(record, Some(&frame), 0),
+        Adopted::AsRecorded { has_prefix: true }
+    );
+    assert_eq!(
+        adopt(record, Some(&mark), 0),
+        Adopted::Opened { attempt: 2 }
+    );
     let ended = adopt(record, Some(&Entry::Final(Box::new(end_of(1)))), 7);
-    assert!(matches!(ended, Adopted::Ended(end) if end.outcome == Outcome::Completed && end.at_ms == 7));
+    assert!(
+        matches!(ended, Adopted::Ended(end) if end.outcome == Outcome::Completed && end.at_ms == 7)
+    );
 }
 
 #[test]
 fn an_unknown_model_is_named_with_those_that_are_served() {
     let cluster = Cluster::with_nodes(&[("a", 4)]);
-    let refusal = check(&submit_for(0, "gpt-9"), &cluster.state, Limits::default(), cluster.now).unwrap_err();
+    let refusal = check(
+        &submit_for(0, "gpt-9"),
+        &cluster.state,
+        Limits::default(),
+        cluster.now,
+    )
+    .unwrap_err();
     assert_eq!(refusal.code, ErrorCode::NotFound);
-    assert!(refusal.message.contains("served are: m"), "{}", refusal.message);
+    assert!(
+        refusal.message.contains("served are: m"),
+        "{}",
+        refusal.message
+    );
 }
 
 #[test]
@@ -206,9 +325,15 @@ fn a_full_queue_refuses_with_the_policy_that_did_it() {
         cluster.submit(n);
     }
     cluster.settle();
-    let limits = Limits { queue_capacity: 2, ..Limits::default() };
+    let limits = Limits {
+        queue_capacity: 2,
+        ..Limits::default()
+    };
     let refusal = check(&submit_for(9, "m"), &cluster.state, limits, cluster.now).unwrap_err();
-    assert_eq!((refusal.code, refusal.policy_label.as_deref()), (ErrorCode::AdmissionReject, Some("reject")));
+    assert_eq!(
+        (refusal.code, refusal.policy_label.as_deref()),
+        (ErrorCode::AdmissionReject, Some("reject"))
+    );
 }
 
 #[test]
@@ -225,7 +350,11 @@ fn a_job_whose_time_is_over_expires() {
     let mut cluster = Cluster::with_nodes(&[]);
     let job = cluster.submit(0);
     let at = cluster.state.next_deadline().unwrap();
-    assert!(plan(&cluster.state, at - Duration::from_millis(1), 0).steps.is_empty());
+    assert!(
+        plan(&cluster.state, at - Duration::from_millis(1), 0)
+            .steps
+            .is_empty()
+    );
     assert_eq!(plan(&cluster.state, at, 0).steps, [Step::Expire { job }]);
 }
 
@@ -289,5 +418,11 @@ proptest! {
 
 fn failed(job: orchion_contract::JobId, attempt: u32, stored: bool) -> AttemptEnd {
     let error = ErrorBody::new(ErrorCode::WorkerReset, "the engine went away");
-    AttemptEnd { job, attempt, how: AttemptOutcome::Failed { error }, sequence: 0, stored }
+    AttemptEnd {
+        job,
+        attempt,
+        how: AttemptOutcome::Failed { error },
+        sequence: 0,
+        stored,
+    }
 }

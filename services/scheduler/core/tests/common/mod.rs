@@ -1,5 +1,10 @@
 //! A small cluster, built by hand.
-#![allow(clippy::allow_attributes_without_reason, clippy::allow_attributes, clippy::unwrap_used, unreachable_pub)]
+#![allow(
+    clippy::allow_attributes_without_reason,
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    unreachable_pub
+)]
 
 use orchion_contract::job::{
     DEFAULT_DEADLINE_MS, Door, Job, JobSpec, JobState, Outcome, Priority, Submit, Workload,
@@ -23,7 +28,10 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn with_nodes(nodes: &[(&str, u32)]) -> Self {
-        let mut cluster = Self { now: Duration::from_millis(1), ..Self::default() };
+        let mut cluster = Self {
+            now: Duration::from_millis(1),
+            ..Self::default()
+        };
         for (name, slots) in nodes {
             cluster.add_node(name, *slots);
         }
@@ -35,7 +43,11 @@ impl Cluster {
     }
 
     pub fn add_node_with(&mut self, name: &str, slots: u32, continuation: Continuation) {
-        let engine = EngineRef { kind: EngineKind::OpenAi, version: None, digest: None };
+        let engine = EngineRef {
+            kind: EngineKind::OpenAi,
+            version: None,
+            digest: None,
+        };
         let replica = Replica {
             id: ReplicaId::new("r").unwrap(),
             model: "m".into(),
@@ -100,7 +112,11 @@ impl Cluster {
             end: None,
         };
         let id = record.id;
-        self.state.insert(record, self.now + Duration::from_millis(DEFAULT_DEADLINE_MS), self.now);
+        self.state.insert(
+            record,
+            self.now + Duration::from_millis(DEFAULT_DEADLINE_MS),
+            self.now,
+        );
         id
     }
 
@@ -113,7 +129,9 @@ impl Cluster {
             }
             for step in plan.steps {
                 match step {
-                    Step::Assign { job, assignment } => self.state.assign(&job, assignment, Phase::Ordered),
+                    Step::Assign { job, assignment } => {
+                        self.state.assign(&job, assignment, Phase::Ordered)
+                    }
                     Step::Release { job, .. } => self.state.release(&job),
                     Step::Expire { job } => {
                         self.state.remove(&job);
@@ -134,14 +152,21 @@ impl Cluster {
         for (id, node) in self.state.nodes() {
             for view in node.replicas.values() {
                 let placed = self.state.placed_on(id).count();
-                assert!(placed <= view.replica.slots as usize, "{placed} jobs on {} slots", view.replica.slots);
+                assert!(
+                    placed <= view.replica.slots as usize,
+                    "{placed} jobs on {} slots",
+                    view.replica.slots
+                );
                 assert_eq!(placed, view.recorded as usize);
             }
         }
     }
 
     pub fn assert_quiet(&self) {
-        assert_eq!((self.state.open_jobs(), self.state.next_deadline()), (0, None));
+        assert_eq!(
+            (self.state.open_jobs(), self.state.next_deadline()),
+            (0, None)
+        );
         assert!(self.placed().iter().all(|(_, jobs)| *jobs == 0));
         self.assert_within_slots();
     }
@@ -158,7 +183,13 @@ pub fn submit_for(n: u128, model: &str) -> Submit {
         deadline_ms: DEFAULT_DEADLINE_MS,
     };
     let job: JobId = format!("00000000-0000-7000-8000-{n:012x}").parse().unwrap();
-    Submit { job, reader: ReaderId::new("g").unwrap(), door: Door::Task, spec, correlation_id: "c".to_owned() }
+    Submit {
+        job,
+        reader: ReaderId::new("g").unwrap(),
+        door: Door::Task,
+        spec,
+        correlation_id: "c".to_owned(),
+    }
 }
 
 pub fn end_of(attempt: u32) -> Final {
