@@ -1,18 +1,21 @@
 //! A NATS server, registries and agents of this process, for the tests.
 
+use futures_util::StreamExt as _;
 use orchion_bus::{Bus, Identity};
 use orchion_contract::log::ServiceName;
 use orchion_contract::node::{
     Capabilities, Empty, Heartbeat, Node, NodeState, Registered, Registration, client_name,
 };
 use orchion_contract::rpc::{LIST_NODES, REGISTER};
-use orchion_contract::subjects::HEARTBEAT;
+use orchion_contract::subjects::{HEARTBEAT, REGISTER_AGAIN, REGISTRY_HELLO};
 use orchion_contract::{InstanceId, NodeId};
 use orchion_registry::Config;
 use orchion_service::{Secret, Stop, Supervisor};
-use orchion_testkit::{NatsServer, eventually};
+use orchion_testkit::{NatsServer, Program, Running, eventually};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 
 /// Far above what is expected, for a machine that is busy.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
@@ -36,18 +39,14 @@ pub(crate) fn config(nats: &NatsServer, with_events: bool) -> Config {
 /// A registry that runs in this process.
 pub(crate) struct Registry {
     stop: Stop,
-    run: tokio::task::JoinHandle<Result<(), orchion_service::Failure>>,
+    run: JoinHandle<Result<(), orchion_service::Failure>>,
 }
 
 impl Registry {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the test is what supervises the supervisor"
-    )]
     pub(crate) fn start(config: Config) -> Self {
         let supervisor = Supervisor::new("registry", Duration::from_secs(5));
         let stop = supervisor.stop();
-        let run = tokio::spawn(async move {
+        let run = background(async move {
             supervisor
                 .run(async |tasks| orchion_registry::start(config, tasks).await)
                 .await
@@ -60,11 +59,16 @@ impl Registry {
         self.stop.request();
         self.run.await.unwrap().unwrap();
     }
+}
 
-    /// Ends it as SIGKILL would: nothing is given back, nothing is said.
-    pub(crate) fn kill(self) {
-        self.run.abort();
-    }
+/// The registry as a process of its own, which can be killed.
+pub(crate) fn process(nats: &NatsServer) -> Running {
+    Program::at(Path::new(env!("CARGO_BIN_EXE_orchion-registry")))
+        .args(["--nats-url", &nats.url()])
+        .env("ORCHION_NATS__SYSTEM_USER", "sys")
+        .env("ORCHION_NATS__SYSTEM_PASSWORD", "sys")
+        .env("ORCHION_REGISTRY__SWEEP_INTERVAL", "500ms")
+        .start()
 }
 
 /// An agent's side of the wire.
@@ -114,6 +118,28 @@ impl Agent {
         answer.await.unwrap()
     }
 
+    /// Lives from now on as a real agent does: beats, and registers when it is
+    /// asked to. Ends, connection and all, when the handle is aborted.
+    pub(crate) async fn live(self) -> JoinHandle<()> {
+        self.register().await;
+        let mut hello = self.bus.subscribe(REGISTRY_HELLO).await.unwrap();
+        let mut again = self
+            .bus
+            .subscribe_to(REGISTER_AGAIN, &self.node)
+            .await
+            .unwrap();
+        let mut beats = tokio::time::interval(Duration::from_millis(INTERVAL_MS));
+        background(async move {
+            loop {
+                tokio::select! {
+                    _ = beats.tick() => self.beat().await,
+                    _ = hello.next() => drop(self.register().await),
+                    _ = again.next() => drop(self.register().await),
+                }
+            }
+        })
+    }
+
     pub(crate) async fn beat(&self) {
         let beat = Heartbeat {
             node: self.node.clone(),
@@ -156,4 +182,33 @@ pub(crate) fn shows<'a>(
             Err(format!("{seen:?}"))
         }
     })
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test supervises what it starts by itself"
+)]
+fn background<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    tokio::spawn(work)
+}
+
+/// Everything announced about nodes from now on, as `what node`.
+pub(crate) async fn listen(bus: &Bus) -> impl FnMut() -> Vec<String> {
+    let (tell, told) = std::sync::mpsc::channel();
+    let mut events = Box::pin(bus.tap("orchion.evt.node.>").await.unwrap());
+    bus.flush().await.unwrap();
+    background(async move {
+        while let Some(event) = events.next().await {
+            let mut tokens = event.subject.split('.').skip(3);
+            let (what, node) = (tokens.next().unwrap(), tokens.next().unwrap());
+            if what != "heartbeat" && tell.send(format!("{what} {node}")).is_err() {
+                return;
+            }
+        }
+    });
+    let mut heard = Vec::new();
+    move || {
+        heard.extend(told.try_iter());
+        heard.clone()
+    }
 }
