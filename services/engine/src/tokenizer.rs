@@ -157,9 +157,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Tokenizer`] when the text cannot be expressed in the vocabulary.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
-        let encoding = self.inner.encode_fast(text, false);
-        let encoding = encoding.map_err(|error| Error::Tokenizer(error.to_string()))?;
-        let mut ids = encoding.get_ids().to_vec();
+        let mut ids = self.encode_inside(text)?;
         if let Some(start) = &self.start
             && start.added
             && ids.first() != Some(&start.id)
@@ -167,6 +165,16 @@ impl Tokenizer {
             ids.insert(0, start.id);
         }
         Ok(ids)
+    }
+
+    /// The ids of a text that stands behind others: no start token.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] when the text cannot be expressed in the vocabulary.
+    pub fn encode_inside(&self, text: &str) -> Result<Vec<u32>, Error> {
+        let encoding = self.inner.encode_fast(text, false);
+        let encoding = encoding.map_err(|error| Error::Tokenizer(error.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
     }
 
     /// The bytes of text that a token stands for; none for control tokens.

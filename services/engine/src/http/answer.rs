@@ -104,9 +104,9 @@ fn job(engine: &Engine, request: Request) -> Result<Job, Error> {
                 .template
                 .render(&messages, &extras)
                 .map_err(unrenderable)?;
-            encode(engine, &text, "messages")?
+            expressed(engine.tokenizer.encode(&text), "messages")?
         }
-        Input::Text(text) => encode(engine, &text, "prompt")?,
+        Input::Text(text) => expressed(engine.tokenizer.encode(&text), "prompt")?,
         Input::Ids(ids) => known_ids(engine, ids, "prompt")?,
     };
     if prompt.is_empty() {
@@ -130,9 +130,8 @@ fn job(engine: &Engine, request: Request) -> Result<Job, Error> {
     })
 }
 
-fn encode(engine: &Engine, text: &str, param: &str) -> Result<Vec<u32>, Error> {
+fn expressed(ids: Result<Vec<u32>, model::Error>, param: &str) -> Result<Vec<u32>, Error> {
     // The tokenizer's own message may quote the text.
-    let ids = engine.tokenizer.encode(text);
     ids.map_err(|_| {
         Error::invalid(
             param,
@@ -154,8 +153,11 @@ fn known_ids(engine: &Engine, ids: Vec<u32>, param: &str) -> Result<Vec<u32>, Er
 /// The ids of a prefix, once they are known to be the text that was shown.
 fn checked(engine: &Engine, prefix: Prefix) -> Result<Vec<u32>, Error> {
     const NAME: &str = "orchion_continue";
-    let ids = known_ids(engine, prefix.ids, NAME)?;
-    if prefix.text.is_some_and(|text| text != engine.text_of(&ids)) {
+    let (ids, text) = match prefix {
+        Prefix::Ids(ids, text) => (known_ids(engine, ids, NAME)?, text),
+        Prefix::Text(text) => return expressed(engine.tokenizer.encode_inside(&text), NAME),
+    };
+    if text.is_some_and(|text| text != engine.text_of(&ids)) {
         let message = "the ids are not the text in this model: continue by text, or start again";
         return Err(Error::invalid(NAME, message).code("continuation_mismatch"));
     }

@@ -40,9 +40,11 @@ pub(super) enum Input {
 
 /// The answer so far, to go on behind.
 #[derive(Debug)]
-pub(super) struct Prefix {
-    pub(super) ids: Vec<u32>,
-    pub(super) text: Option<String>,
+pub(super) enum Prefix {
+    /// The ids that came with the answer: continues exactly. The text, if given, must be theirs.
+    Ids(Vec<u32>, Option<String>),
+    /// Text alone, from an engine that tells no ids: cut into tokens anew.
+    Text(String),
 }
 
 /// Reads a chat request.
@@ -180,7 +182,10 @@ mod tests {
         assert_eq!(request.sampling.bias, [(12, -3.5)]);
         assert_eq!((request.max_tokens, request.stops.len()), (Some(7), 2));
         assert!(request.stream && request.include_usage && !request.ignore_end);
-        assert_eq!(request.prefix.unwrap().ids, [1, 2]);
+        let Some(Prefix::Ids(ids, text)) = request.prefix else {
+            panic!("no ids")
+        };
+        assert_eq!((ids, text.as_deref()), (vec![1, 2], Some("x")));
     }
 
     #[test]
@@ -225,6 +230,11 @@ mod tests {
                 "logit_bias",
             ),
             (json!({"stream": "yes"}), "invalid_value", "stream"),
+            (
+                json!({"orchion_continue": {}}),
+                "invalid_value",
+                "orchion_continue",
+            ),
             (
                 json!({"orchion_continue": {"ids": ["x"]}}),
                 "invalid_value",

@@ -82,6 +82,20 @@ async fn an_answer_of_which_only_the_end_was_lost_ends_at_once() {
 }
 
 #[tokio::test]
+async fn text_without_ids_continues_too() {
+    let server = start(1).await;
+    let fields = json!({"temperature": 0, "max_tokens": 40});
+    let whole = server.chat(fields.clone()).await;
+    // Text that the vocabulary cuts as the answer was: then this is exact as well.
+    let shown = prefix_text(&server, &fields, 12).await;
+    let mut fields = json!({"temperature": 0, "max_tokens": 28});
+    fields["orchion_continue"] = json!({"text": shown});
+    let rest = server.chat(fields).await;
+    assert_eq!(shown + text(&rest), text(&whole));
+    assert_eq!(rest["orchion"]["n"], 40);
+}
+
+#[tokio::test]
 async fn a_continued_stream_counts_on() {
     let server = start(1).await;
     let prefix = json!({"ids": [65, 443], "text": "A scheduler"});

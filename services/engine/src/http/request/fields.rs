@@ -139,17 +139,16 @@ impl Fields {
         let Some(prefix) = self.object(NAME)? else {
             return Ok(None);
         };
-        let ids = prefix.get("ids").and_then(Value::as_array);
-        let ids = ids.ok_or_else(|| wrong(NAME, "an object with a list `ids`"))?;
         let text = match prefix.get("text") {
             None | Some(Value::Null) => None,
             Some(Value::String(text)) => Some(text.clone()),
             Some(_) => return Err(wrong(NAME, "an object whose `text` is a text")),
         };
-        Ok(Some(Prefix {
-            ids: token_ids(NAME, ids)?,
-            text,
-        }))
+        match (prefix.get("ids"), text) {
+            (Some(Value::Array(ids)), text) => Ok(Some(Prefix::Ids(token_ids(NAME, ids)?, text))),
+            (None | Some(Value::Null), Some(text)) => Ok(Some(Prefix::Text(text))),
+            _ => Err(wrong(NAME, "an object with a list `ids` or a `text`")),
+        }
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Value> {
