@@ -66,7 +66,7 @@ fn check(options: &Options) -> anyhow::Result<Outcome> {
 
 fn judge(stack: &Stack) -> anyhow::Result<()> {
     is_closed_without_token(stack).context("without a token")?;
-    two_nodes_are_online(stack)?;
+    two_nodes_serve(stack)?;
     let model = stack.gateway.get("/v1/models")?.json()?["data"][0]["id"]
         .as_str()
         .context("find a model")?
@@ -95,13 +95,17 @@ fn is_closed_without_token(stack: &Stack) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn two_nodes_are_online(stack: &Stack) -> anyhow::Result<()> {
-    eventually("two nodes to be online", || {
-        let online = nodes(stack)?
-            .iter()
-            .filter(|node| node["status"] == "online")
-            .count();
-        Ok((online == 2).then_some(()))
+/// Online, and with a model that is ready.
+fn two_nodes_serve(stack: &Stack) -> anyhow::Result<()> {
+    eventually("two nodes to be online with a model", || {
+        let nodes = nodes(stack)?;
+        let serves = |node: &&Value| {
+            node["state"] == "online"
+                && node["replicas"]
+                    .as_array()
+                    .is_some_and(|replicas| !replicas.is_empty())
+        };
+        Ok((nodes.iter().filter(serves).count() == 2).then_some(()))
     })
 }
 
@@ -192,9 +196,7 @@ fn chat(stack: &Stack, model: &str, stream: bool) -> anyhow::Result<Answer> {
 /// The container that runs the agent of a node: its host name is the container's id.
 fn container_of(stack: &Stack, node: &str) -> anyhow::Result<String> {
     let nodes = nodes(stack)?;
-    let node = nodes
-        .iter()
-        .find(|known| known["id"] == node || known["node"] == node);
+    let node = nodes.iter().find(|known| known["id"] == node);
     let host = node
         .and_then(|node| node["hostname"].as_str())
         .context("find the node's host name")?;
@@ -203,8 +205,7 @@ fn container_of(stack: &Stack, node: &str) -> anyhow::Result<String> {
 
 fn nodes(stack: &Stack) -> anyhow::Result<Vec<Value>> {
     let list = stack.gateway.get("/api/nodes")?.json()?;
-    let nodes = list.as_array().or_else(|| list["nodes"].as_array());
-    nodes
+    list.as_array()
         .cloned()
         .with_context(|| format!("read the list of nodes in {list}"))
 }
