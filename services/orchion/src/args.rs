@@ -44,6 +44,8 @@ pub(crate) struct Common {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run everything on this machine, until Ctrl-C
+    Up(Up),
     /// Talk to a model; the answer survives the death of a gateway
     Chat(Chat),
     /// Give a model a task, and wait for it or not
@@ -63,6 +65,37 @@ pub(crate) enum Command {
     /// Draw the secrets of a deployment in containers
     #[command(hide = true)]
     Setup(Setup),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// Port of the gateway, 0 for a free one [default: 8080]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) http_port: Option<u16>,
+    /// Port of NATS, 0 for a free one
+    #[arg(long, value_name = "PORT", default_value_t = 4222)]
+    pub(crate) nats_port: u16,
+    /// Start this many agents, for a look at several nodes
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) agents: u32,
+    /// Open NATS to the network, with passwords, and print the line that joins another host
+    #[arg(long)]
+    pub(crate) lan: bool,
+    /// Address under which other hosts reach this one; found out by itself
+    #[arg(long, value_name = "HOST", requires = "lan")]
+    pub(crate) advertise: Option<String>,
+    /// Address the gateway listens on; any but loopback makes it ask for a token [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) bind: Option<String>,
+    /// Stop as soon as a first answer has come: exit 0 when it works
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Print nothing but problems
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Show every log record on the terminal, not only warnings
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
 }
 
 /// How to generate.

@@ -15,13 +15,15 @@ mod version;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use orchion_service::config::variable;
 
+use crate::agent;
 use crate::args::{Cli, Command, Common};
 use crate::exit::{Failure, Kind, Result};
 use crate::gateway::{DEFAULT_URL, Gateway};
 use crate::terminal::Terminal;
+use crate::up;
 
 /// What a command works with.
 pub(crate) struct Context {
@@ -31,13 +33,13 @@ pub(crate) struct Context {
 
 /// From the command line to the exit code.
 pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli,
+    let matches = match command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
         Err(error) => return misread(&error),
     };
-    let terminal = Terminal::of_process(cli.common.json);
-    match start(cli, terminal) {
-        Ok(()) => ExitCode::SUCCESS,
+    let terminal = Terminal::of_process(matches.get_flag("json"));
+    match start(&matches, terminal) {
+        Ok(code) => code,
         Err(failure) => {
             if !matches!(failure.kind, Kind::NobodyReads | Kind::Interrupted) {
                 terminal.failure(&failure);
@@ -47,8 +49,14 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// The whole command line; the agent brings its own flags.
+fn command() -> clap::Command {
+    Cli::command().subcommand(agent::command().display_order(1))
+}
+
 /// Help and version are answers; everything else is a wrong command line.
 fn misread(error: &clap::Error) -> ExitCode {
+    // Nobody reading it changes nothing.
     let _ = error.print();
     if error.use_stderr() {
         ExitCode::from(Kind::Usage.code())
@@ -57,7 +65,15 @@ fn misread(error: &clap::Error) -> ExitCode {
     }
 }
 
-fn start(cli: Cli, terminal: Terminal) -> Result<()> {
+fn start(matches: &ArgMatches, terminal: Terminal) -> Result<ExitCode> {
+    if let Some((agent::NAME, matches)) = matches.subcommand() {
+        return agent::run(matches, terminal);
+    }
+    let cli = Cli::from_arg_matches(matches)
+        .map_err(|error| Failure::new(Kind::Usage, error.to_string()))?;
+    if let Command::Up(options) = &cli.command {
+        return up::run(options, terminal);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -68,7 +84,7 @@ fn start(cli: Cli, terminal: Terminal) -> Result<()> {
     let done = runtime.block_on(dispatch(&context, cli.command));
     // A thread that waits for a line of input is left behind.
     runtime.shutdown_background();
-    done
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 async fn dispatch(context: &Context, command: Command) -> Result<()> {
@@ -81,6 +97,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<()> {
         Command::Logs(options) => logs::run(context, options).await,
         Command::Doctor(options) => doctor::run(context, options).await,
         Command::Version => version::run(context).await,
+        Command::Up(_) => Ok(()),
         Command::Setup(options) => setup::run(context, &options),
     }
 }
@@ -94,7 +111,12 @@ fn gateway(common: &Common) -> Result<Gateway> {
         common.url.clone()
     };
     let token = common.token.clone().or_else(|| variable("ORCHION_TOKEN"));
-    Gateway::new(&urls, token)
+    let gateway = Gateway::new(&urls, token)?;
+    if gateway.has_token() || !gateway.base().is_local() {
+        return Ok(gateway);
+    }
+    // `orchion up` on this machine has left its token for this user.
+    Gateway::new(&urls, up::gateway_token())
 }
 
 /// The value of a query parameter, so that it cannot hold another one.

@@ -60,6 +60,11 @@ impl Gateway {
         self
     }
 
+    /// Whether a token is sent.
+    pub(crate) fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
     /// The gateway that calls go to first.
     pub(crate) fn base(&self) -> &Base {
         &self.bases[self.current.load(Ordering::Relaxed) % self.bases.len()]

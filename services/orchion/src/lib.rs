@@ -3,17 +3,20 @@
 //!
 //! The command line knows HTTP only: what it does, a script with curl can do.
 
+mod agent;
 mod args;
 mod commands;
 mod exit;
 mod follow;
 mod gateway;
 mod http;
+mod join;
 mod nats;
 mod show;
 mod sse;
 mod task;
 mod terminal;
+mod up;
 
 use std::process::ExitCode;
 

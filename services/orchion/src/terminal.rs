@@ -53,6 +53,17 @@ impl Terminal {
         self.colour
     }
 
+    /// Whether text on stderr has colour.
+    pub(crate) fn error_colour(self) -> bool {
+        self.error_colour
+    }
+
+    /// The same terminal, without status lines if `quiet`.
+    pub(crate) fn quiet_if(mut self, quiet: bool) -> Self {
+        self.sees_status &= !quiet;
+        self
+    }
+
     /// The text in this style, where there is colour.
     pub(crate) fn paint(self, style: Style, text: &str) -> String {
         paint(self.colour, style, text)
@@ -85,6 +96,13 @@ impl Terminal {
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     }
 
+    /// Writes a remark to stderr in the place of a line of status, which is
+    /// drawn again below it.
+    pub(crate) fn over_status(self, text: &str) {
+        let clear = if self.sees_status { START_OF_LINE } else { "" };
+        write(&format!("{clear}{text}\n"));
+    }
+
     /// Tells why the command failed.
     pub(crate) fn failure(self, failure: &Failure) {
         if self.json {
@@ -111,7 +129,16 @@ pub(crate) struct Status {
     shows: bool,
     text: String,
     turn: usize,
-    drawn: bool,
+    drawn: Option<Place>,
+}
+
+/// Where the line is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// On a line of its own.
+    Line,
+    /// Behind text that stays.
+    Behind,
 }
 
 const FRAMES: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
@@ -123,44 +150,56 @@ impl Status {
             shows: terminal.sees_status && !terminal.json,
             text: String::new(),
             turn: 0,
-            drawn: false,
+            drawn: None,
         }
     }
 
-    /// Says what is awaited.
+    /// Says what is awaited, on a line of its own.
     pub(crate) fn set(&mut self, text: impl Into<String>) {
         self.text = text.into();
-        self.draw();
+        self.draw(Place::Line);
+    }
+
+    /// Says what is awaited, behind text that was written without a line end.
+    pub(crate) fn set_behind(&mut self, text: impl Into<String>) {
+        self.text = text.into();
+        self.draw(Place::Behind);
     }
 
     /// Shows that time passes.
     pub(crate) fn turn(&mut self) {
         self.turn = (self.turn + 1) % FRAMES.len();
-        if !self.text.is_empty() {
-            self.draw();
+        if let Some(place) = self.drawn {
+            self.draw(place);
         }
     }
 
     /// Takes the line away.
     pub(crate) fn clear(&mut self) {
-        self.text.clear();
-        if std::mem::take(&mut self.drawn) {
-            // To the place where the line began, and nothing behind it.
-            write(&format!("{RESTORE}\x1b[J"));
+        match self.drawn.take() {
+            None => {}
+            Some(Place::Line) => write(START_OF_LINE),
+            Some(Place::Behind) => write(&format!("{RESTORE}{CLEAR_BELOW}")),
         }
     }
 
-    fn draw(&mut self) {
+    fn draw(&mut self, place: Place) {
         if !self.shows {
             return;
         }
-        let place = if self.drawn { RESTORE } else { SAVE };
-        self.drawn = true;
+        let start = match (place, self.drawn) {
+            (Place::Line, _) => START_OF_LINE.to_owned(),
+            (Place::Behind, None) => SAVE.to_owned(),
+            (Place::Behind, Some(_)) => format!("{RESTORE}{CLEAR_BELOW}"),
+        };
+        self.drawn = Some(place);
         let line = format!("{} {}", FRAMES[self.turn], self.text);
-        write(&format!("{place}\x1b[J{}", paint(true, DIM, &line)));
+        write(&format!("{start}{}", paint(true, DIM, &line)));
     }
 }
 
+const START_OF_LINE: &str = "\r\x1b[K";
+const CLEAR_BELOW: &str = "\x1b[J";
 const SAVE: &str = "\x1b7";
 const RESTORE: &str = "\x1b8";
 

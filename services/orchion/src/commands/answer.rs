@@ -180,7 +180,12 @@ impl Screen {
                 self.terminal.remark("[the answer starts over]");
             }
             Happening::Reconnecting { reason } => {
-                self.status.set(format!("reconnecting: {reason}"));
+                let text = format!("reconnecting: {reason}");
+                if self.in_line {
+                    self.status.set_behind(text);
+                } else {
+                    self.status.set(text);
+                }
             }
             Happening::End(end) => {
                 self.close()?;
