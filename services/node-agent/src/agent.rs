@@ -97,7 +97,8 @@ pub async fn leave(bus: Bus, node: NodeId) -> anyhow::Result<()> {
         node,
         instance: Some(bus.identity().instance.clone()),
     };
-    bus.ask_patiently(&UNREGISTER, &(), &farewell, FAREWELL).await?;
+    bus.ask_patiently(&UNREGISTER, &(), &farewell, FAREWELL)
+        .await?;
     Ok(())
 }
 
@@ -172,7 +173,9 @@ impl Told {
         let mut next_word = PATIENCE;
         loop {
             let now = self.now();
-            let asked = self.bus.ask_patiently(&REGISTER, &(), &now, PATIENCE.min(next_word));
+            let asked = self
+                .bus
+                .ask_patiently(&REGISTER, &(), &now, PATIENCE.min(next_word));
             match asked.await {
                 Ok(registered) => {
                     tracing::info!(
@@ -206,7 +209,8 @@ impl Told {
         let Some(last) = &self.last else {
             return Ok(());
         };
-        let is_same = last.replicas == now.replicas && !differs(&last.capabilities, &now.capabilities);
+        let is_same =
+            last.replicas == now.replicas && !differs(&last.capabilities, &now.capabilities);
         if is_same {
             return Ok(());
         }

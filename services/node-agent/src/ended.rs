@@ -23,12 +23,7 @@ const LAST_WORDS: Duration = Duration::from_millis(900);
 ///
 /// # Errors
 /// Never; the type fits a task.
-pub async fn tell(
-    bus: Bus,
-    node: NodeId,
-    executor: Executor,
-    stop: Stop,
-) -> anyhow::Result<()> {
+pub async fn tell(bus: Bus, node: NodeId, executor: Executor, stop: Stop) -> anyhow::Result<()> {
     while let Some(ends) = stop.unless_stopped(executor.untold(MOST)).await {
         let batch = batch(&bus, &node, ends);
         tell_once(&bus, &executor, &batch).await;

@@ -179,9 +179,7 @@ impl Error {
     #[must_use]
     pub fn body(&self, kind: EngineKind, request: &str) -> ErrorBody {
         let code = match self {
-            Self::Http(
-                http::Error::Connect(..) | http::Error::ConnectTimeout(_),
-            )
+            Self::Http(http::Error::Connect(..) | http::Error::ConnectTimeout(_))
             | Self::Unavailable { .. } => ErrorCode::PoolUnready,
             Self::Http(
                 http::Error::Broken(..) | http::Error::Timeout(_) | http::Error::TooLarge(_),
@@ -206,7 +204,9 @@ impl Error {
 pub fn start(settings: &NodeAgent, roster: &Roster, tasks: &Tasks) {
     for engine in &settings.engines {
         let Some(url) = &engine.url else { continue };
-        let Ok(target) = http::Target::parse(url) else { continue };
+        let Ok(target) = http::Target::parse(url) else {
+            continue;
+        };
         let name = format!("{}-{}", engine.kind, target.port());
         let client = http::Client::new(target, engine.api_key.as_ref());
         let adapter = Box::new(openai::OpenAi::new(client));

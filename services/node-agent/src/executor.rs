@@ -14,7 +14,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use orchion_bus::{Bus, Endpoint, Service};
-use orchion_contract::job::{AttemptEnd, CancelOrder, CancelReason, CancelReply, RunOrder, RunReply};
+use orchion_contract::job::{
+    AttemptEnd, CancelOrder, CancelReason, CancelReply, RunOrder, RunReply,
+};
 use orchion_contract::node::{ReplicaLoad, RunningAttempt};
 use orchion_contract::rpc::{CANCEL, RUN};
 use orchion_contract::{ErrorBody, ErrorCode, InstanceId, NodeId};
@@ -134,9 +136,16 @@ impl Executor {
         self.0.roster.close();
         let running = self.0.lock().ledger.running();
         if running > 0 {
-            tracing::info!(attempts = running, "finishing {running} answers before the end");
+            tracing::info!(
+                attempts = running,
+                "finishing {running} answers before the end"
+            );
         }
-        if stop.unless_stopped(tokio::time::sleep(grace)).await.is_some() {
+        if stop
+            .unless_stopped(tokio::time::sleep(grace))
+            .await
+            .is_some()
+        {
             self.0.hurry.request();
             stop.stopped().await;
         }
@@ -215,9 +224,8 @@ impl Executor {
                 };
                 state.controls.insert(key, control);
                 drop(state);
-                let attempt = place.map(|place| {
-                    Attempt::new(self.0.clone(), order, place, stop, end)
-                });
+                let attempt =
+                    place.map(|place| Attempt::new(self.0.clone(), order, place, stop, end));
                 return (RunReply::Accepted, attempt);
             }
             Verdict::Running => RunReply::Running,

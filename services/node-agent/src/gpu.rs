@@ -6,15 +6,16 @@ use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml};
 use orchion_contract::node::Gpu;
 
-/// The accelerators of this host.
-pub(crate) struct Gpus(Option<Nvml>);
+/// The accelerators of this host. Boxed, because the library is a table of
+/// hundreds of functions that would be copied with every future it is in.
+pub(crate) struct Gpus(Option<Box<Nvml>>);
 
 impl Gpus {
     /// Looks for a driver.
     #[must_use]
     pub(crate) fn find() -> Self {
         match Nvml::init() {
-            Ok(nvml) => Self(Some(nvml)),
+            Ok(nvml) => Self(Some(Box::new(nvml))),
             Err(error) => {
                 tracing::info!("no NVIDIA GPU is used: {error}");
                 Self(None)
@@ -30,7 +31,10 @@ impl Gpus {
         };
         let driver = nvml.sys_driver_version().ok();
         let count = nvml.device_count().unwrap_or_default();
-        let read = |index| match nvml.device_by_index(index).and_then(|device| read(index, &device)) {
+        let read = |index| match nvml
+            .device_by_index(index)
+            .and_then(|device| read(index, &device))
+        {
             Ok(gpu) => Some(Gpu {
                 driver: driver.clone(),
                 ..gpu

@@ -81,7 +81,10 @@ impl Meter {
         };
         system.refresh_memory();
         system.refresh_cpu_usage();
-        (available(system), system.global_cpu_usage().clamp(0.0, 100.0))
+        (
+            available(system),
+            system.global_cpu_usage().clamp(0.0, 100.0),
+        )
     }
 }
 
@@ -159,6 +162,9 @@ mod tests {
         assert!(found.cpu.logical_cores > 0);
         assert!(found.memory.total_bytes > 0);
         assert!(found.memory.available_bytes <= found.memory.total_bytes);
-        assert_eq!(found.os.display, format!("{}/{}", found.os.name, found.os.arch));
+        assert_eq!(
+            found.os.display,
+            format!("{}/{}", found.os.name, found.os.arch)
+        );
     }
 }

@@ -30,7 +30,9 @@ impl DataDir {
             .truncate(false)
             .write(true)
             .open(path.join("lock"))
-            .with_context(|| format!("write to data directory {shown}; name another with --data-dir"))?;
+            .with_context(|| {
+                format!("write to data directory {shown}; name another with --data-dir")
+            })?;
         match lock.try_lock() {
             Ok(()) => Ok(Self {
                 path: path.to_owned(),

@@ -3,7 +3,9 @@ use orchion_service::config::{FlagValue, Problems, Sources, load};
 
 fn loaded(flags: &[(&str, &str)]) -> Result<Config, Problems> {
     let flag = |(name, value): &(&str, &str)| {
-        let flag = FLAGS.iter().find(|flag| flag.name == *name || flag.aliases.contains(name));
+        let flag = FLAGS
+            .iter()
+            .find(|flag| flag.name == *name || flag.aliases.contains(name));
         FlagValue {
             name: (*name).to_owned(),
             key: flag.unwrap().key.to_owned(),
@@ -31,8 +33,14 @@ fn problems(flags: &[(&str, &str)]) -> String {
 fn the_defaults_are_the_known_ones() {
     let config = loaded(&[]).unwrap();
     assert_eq!(config.nats.url, "nats://localhost:4222");
-    assert_eq!(config.node_agent.heartbeat_interval, HumanDuration::from_secs(5));
-    assert_eq!(config.node_agent.capability_interval, HumanDuration::from_secs(10));
+    assert_eq!(
+        config.node_agent.heartbeat_interval,
+        HumanDuration::from_secs(5)
+    );
+    assert_eq!(
+        config.node_agent.capability_interval,
+        HumanDuration::from_secs(10)
+    );
 }
 
 #[test]
@@ -46,14 +54,20 @@ fn the_old_name_of_the_nats_url_and_its_short_form_work() {
 fn a_node_id_that_would_split_a_subject_is_refused() {
     for id in ["a.b", "a b", "*"] {
         let said = problems(&[("node-id", id)]);
-        assert!(said.contains("node-agent.node_id") && said.contains("letters, digits"), "{said}");
+        assert!(
+            said.contains("node-agent.node_id") && said.contains("letters, digits"),
+            "{said}"
+        );
     }
 }
 
 #[test]
 fn intervals_are_humane_and_not_zero() {
     let config = loaded(&[("heartbeat-interval", "10s")]).unwrap();
-    assert_eq!(config.node_agent.heartbeat_interval, HumanDuration::from_secs(10));
+    assert_eq!(
+        config.node_agent.heartbeat_interval,
+        HumanDuration::from_secs(10)
+    );
     assert!(problems(&[("heartbeat-interval", "0s")]).contains("longer than 0"));
 }
 
@@ -64,7 +78,10 @@ fn engines_are_checked_one_by_one() {
         ..NodeAgent::default()
     };
     let said = |engine| config(engine).problems().join("\n");
-    assert_eq!(said(EngineSettings::at(EngineKind::OpenAi, "http://a:1/v1")), "");
+    assert_eq!(
+        said(EngineSettings::at(EngineKind::OpenAi, "http://a:1/v1")),
+        ""
+    );
     assert!(said(EngineSettings::at(EngineKind::OpenAi, "a:1")).contains("http://HOST:PORT"));
     assert!(said(EngineSettings::new(EngineKind::OpenAi)).contains("url"));
     assert!(said(EngineSettings::new(EngineKind::LlamaCpp)).contains("model"));
@@ -87,5 +104,8 @@ fn engines_are_read_from_a_file() {
     };
     let config: Config = load(&sources).unwrap();
     let engine = &config.node_agent.engines[0];
-    assert_eq!((engine.slots, engine.continuation), (Some(3), Some(Continuation::Text)));
+    assert_eq!(
+        (engine.slots, engine.continuation),
+        (Some(3), Some(Continuation::Text))
+    );
 }

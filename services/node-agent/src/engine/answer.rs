@@ -4,10 +4,10 @@ use hyper::StatusCode;
 use orchion_contract::job::Usage;
 use orchion_contract::transcript::Piece;
 
+use super::Error;
 use super::chunk::{self, Chunk, RawChunk, Seen};
 use super::http::{Begun, Body};
 use super::sse::{Line, Lines};
-use super::Error;
 
 /// Characters of an engine's message that are passed on.
 const LONGEST_MESSAGE: usize = 300;
@@ -57,11 +57,7 @@ impl Answer {
     ///
     /// # Errors
     /// [`Error::Refused`] or [`Error::Unavailable`] by its status.
-    pub async fn of(
-        mut begun: Begun,
-        form: Form,
-        prefix_in_prompt: u64,
-    ) -> Result<Self, Error> {
+    pub async fn of(mut begun: Begun, form: Form, prefix_in_prompt: u64) -> Result<Self, Error> {
         if begun.status != StatusCode::OK {
             let bytes = begun.body.rest().await.unwrap_or_default();
             let said = String::from_utf8_lossy(&bytes);
@@ -129,7 +125,10 @@ fn take(
     };
     // The parser's own message would quote what it read.
     let strange = |error: serde_json::Error| {
-        Error::Strange(format!("a chunk is not what it should be ({:?})", error.classify()))
+        Error::Strange(format!(
+            "a chunk is not what it should be ({:?})",
+            error.classify()
+        ))
     };
     let failed = |failure: chunk::Failure| Error::Failed(clipped(&failure.0));
     match form {
@@ -176,7 +175,15 @@ mod tests {
 
     #[test]
     fn only_a_request_that_is_wrong_itself_is_refused_for_good() {
-        for (status, is_final) in [(400, true), (413, true), (422, true), (404, false), (429, false), (503, false), (500, false)] {
+        for (status, is_final) in [
+            (400, true),
+            (413, true),
+            (422, true),
+            (404, false),
+            (429, false),
+            (503, false),
+            (500, false),
+        ] {
             let error = refusal(StatusCode::from_u16(status).unwrap(), "no");
             assert_eq!(error.is_final(), is_final, "{status}");
         }

@@ -128,7 +128,11 @@ pub(super) fn messages_with(messages: &str, rest: Rest<'_>) -> Result<String, Er
     if !rest.prefix.reasoning.is_empty() {
         message["reasoning_content"] = rest.prefix.reasoning.clone().into();
     }
-    let comma = if open.trim_end().ends_with('[') { "" } else { "," };
+    let comma = if open.trim_end().ends_with('[') {
+        ""
+    } else {
+        ","
+    };
     Ok(format!("{open}{comma}{message}]"))
 }
 

@@ -344,7 +344,14 @@ mod tests {
 
     #[test]
     fn says_how_to_write_an_address() {
-        for bad in ["a:1", "https://a", "http://", "http://a:b", "http://u:p@a", "ftp://a"] {
+        for bad in [
+            "a:1",
+            "https://a",
+            "http://",
+            "http://a:b",
+            "http://u:p@a",
+            "ftp://a",
+        ] {
             let error = Target::parse(bad).unwrap_err();
             assert!(error.contains("write http://HOST:PORT"), "{bad}: {error}");
         }

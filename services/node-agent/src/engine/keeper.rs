@@ -60,9 +60,8 @@ async fn probe(engine: &Engine, known: Option<&Probed>) -> Option<Probed> {
         Err(_) => return None,
     };
     if engine.settings.continuation.is_none() {
-        let same = |known: &&Probed| {
-            (&known.version, &known.models) == (&probed.version, &probed.models)
-        };
+        let same =
+            |known: &&Probed| (&known.version, &known.models) == (&probed.version, &probed.models);
         probed.continuation = match known.filter(same) {
             Some(known) => known.continuation,
             None => trial::continuation(engine.adapter.as_ref(), &probed).await,

@@ -100,7 +100,8 @@ mod tests {
 
     #[test]
     fn events_are_found_however_the_stream_is_cut() {
-        let stream = "data: {\"a\":1}\n\ndata:{\"b\":2}\r\n\r\n: ping\n\nevent: x\ndata: [DONE]\n\n";
+        let stream =
+            "data: {\"a\":1}\n\ndata:{\"b\":2}\r\n\r\n: ping\n\nevent: x\ndata: [DONE]\n\n";
         let expected = [data("{\"a\":1}"), data("{\"b\":2}"), "Done".to_owned()];
         assert_eq!(all(&[stream]), expected);
         let bytes: Vec<String> = stream.chars().map(String::from).collect();

@@ -46,7 +46,14 @@ async fn attempt(adapter: &dyn EngineAdapter, model: &str) -> Result<bool, Error
         priority: Priority::Interactive,
         deadline_ms: 0,
     };
-    let whole = said(adapter, &Ask { spec: &spec, rest: None }).await?;
+    let whole = said(
+        adapter,
+        &Ask {
+            spec: &spec,
+            rest: None,
+        },
+    )
+    .await?;
     let shown = whole.len() / 2;
     if shown == 0 {
         return Ok(false);
@@ -58,7 +65,14 @@ async fn attempt(adapter: &dyn EngineAdapter, model: &str) -> Result<bool, Error
         max_tokens: Some(TOKENS - prefix.tokens.min(7) as u32),
         seed: Some(1),
     };
-    let rest = said(adapter, &Ask { spec: &spec, rest: Some(rest) }).await?;
+    let rest = said(
+        adapter,
+        &Ask {
+            spec: &spec,
+            rest: Some(rest),
+        },
+    )
+    .await?;
     Ok(goes_on(&text(&whole), &prefix.text, &text(&rest)))
 }
 
@@ -82,7 +96,10 @@ fn prefix_of(pieces: &[Piece]) -> Result<Prefix, Error> {
 }
 
 fn text(pieces: &[Piece]) -> String {
-    pieces.iter().filter_map(|piece| piece.text.as_deref()).collect()
+    pieces
+        .iter()
+        .filter_map(|piece| piece.text.as_deref())
+        .collect()
 }
 
 /// Whether beginning and rest together are the whole, as far as both go.

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use orchion_contract::job::{AttemptEnd, AttemptOutcome, CancelReason, JobEnd, Outcome, RunOrder, Usage};
+use orchion_contract::job::{
+    AttemptEnd, AttemptOutcome, CancelReason, JobEnd, Outcome, RunOrder, Usage,
+};
 use orchion_contract::node::EngineKind;
 use orchion_contract::subjects::TRANSCRIPT;
 use orchion_contract::transcript::{Continued, Final, Piece, Times};
@@ -69,7 +71,12 @@ impl Attempt {
         );
         let end = match self.find().await {
             Found::Prefix(prefix) => self.write(&prefix).await,
-            Found::Ended(end) => self.end(AttemptOutcome::Final { end: Box::new(job_end(&end)) }, None),
+            Found::Ended(end) => self.end(
+                AttemptOutcome::Final {
+                    end: Box::new(job_end(&end)),
+                },
+                None,
+            ),
             Found::NotOurs => self.end(AttemptOutcome::Superseded, None),
         };
         self.log(&end);
@@ -105,7 +112,12 @@ impl Attempt {
         let chain = Chain::new(self.shared.bus.clone(), self.subject().into(), writer);
         let (rest, continued) = match plan {
             Plan::Begin => (None, None),
-            Plan::GoOn { behind, max_tokens, seed, continued } => {
+            Plan::GoOn {
+                behind,
+                max_tokens,
+                seed,
+                continued,
+            } => {
                 tracing::info!(
                     job.id = %order.job,
                     attempt = order.attempt,
@@ -115,13 +127,18 @@ impl Attempt {
                     order.job,
                     prefix.tokens
                 );
-                let rest = Rest { prefix, behind, max_tokens, seed };
+                let rest = Rest {
+                    prefix,
+                    behind,
+                    max_tokens,
+                    seed,
+                };
                 (Some(rest), Some(continued))
             }
             Plan::End(end) => {
                 let mut run = Run::new(self, chain, prefix, None);
                 run.finish(*end);
-                return run.to_the_end(None).await;
+                return run.run(None).await;
             }
             Plan::HasEnded => return self.end(AttemptOutcome::Superseded, None),
         };
@@ -132,7 +149,7 @@ impl Attempt {
         let engine = self.place.engine.clone();
         let opening = engine.adapter.open(&ask);
         Run::new(self, chain, prefix, continued)
-            .to_the_end(Some(opening))
+            .run(Some(opening))
             .await
     }
 
@@ -228,7 +245,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    async fn to_the_end(mut self, opening: Option<Opening<'_>>) -> AttemptEnd {
+    async fn run(mut self, opening: Option<Opening<'_>>) -> AttemptEnd {
         let mut source = opening.map_or(Source::Closed, Source::Opening);
         let mut pieces = Vec::new();
         let mut connection = self.attempt.shared.connection();
@@ -325,7 +342,10 @@ impl<'a> Run<'a> {
         if error.is_doubtful() {
             place.engine.doubt.notify_one();
         }
-        let body = error.body(place.replica.engine.kind, self.attempt.order.spec.body.get());
+        let body = error.body(
+            place.replica.engine.kind,
+            self.attempt.order.spec.body.get(),
+        );
         match error.is_final() {
             true => self.fail_for_good(body),
             false => self.fail(body),

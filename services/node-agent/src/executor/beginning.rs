@@ -55,9 +55,7 @@ async fn read(
         Entry::Mark(_) | Entry::Frame(_) | Entry::Restart(_) => return Ok(Found::NotOurs),
     }
     let mut prefix = Prefix::new();
-    let mut reading = bus
-        .read(TRANSCRIPTS.name, subject, From::Beginning)
-        .await?;
+    let mut reading = bus.read(TRANSCRIPTS.name, subject, From::Beginning).await?;
     loop {
         let stored = reading.next().await?;
         prefix.apply(stored.sequence, entry(&stored)?)?;

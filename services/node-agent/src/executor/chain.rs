@@ -95,7 +95,10 @@ impl Chain {
     /// dropped before it is done.
     pub(super) async fn step(&mut self) {
         if self.running.is_none() {
-            self.running = self.writer.next_effect().map(|effect| self.carry_out(effect));
+            self.running = self
+                .writer
+                .next_effect()
+                .map(|effect| self.carry_out(effect));
         }
         let done = poll_fn(|cx| match &mut self.running {
             Some(running) => running.as_mut().poll(cx),

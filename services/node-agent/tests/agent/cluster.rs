@@ -26,17 +26,17 @@ use serde_json::value::RawValue;
 use tempfile::TempDir;
 
 /// Longest that anything may take here.
-pub const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// NATS, one agent, and the test as registry and scheduler.
-pub struct Cluster {
-    pub nats: NatsServer,
-    pub bus: Bus,
-    pub node: NodeId,
-    pub ends: Arc<Mutex<Vec<AttemptEnd>>>,
-    pub registrations: Arc<Mutex<Vec<Registration>>>,
+pub(crate) struct Cluster {
+    pub(crate) nats: NatsServer,
+    pub(crate) bus: Bus,
+    pub(crate) node: NodeId,
+    pub(crate) ends: Arc<Mutex<Vec<AttemptEnd>>>,
+    pub(crate) registrations: Arc<Mutex<Vec<Registration>>>,
     /// Whether the scheduler takes note of ends.
-    pub is_listening: Arc<Mutex<bool>>,
+    pub(crate) is_listening: Arc<Mutex<bool>>,
     agent: Agent,
     own: Supervisor,
 }
@@ -50,11 +50,11 @@ struct Agent {
 
 impl Cluster {
     /// One agent with this engine.
-    pub async fn with(engine: &MockEngine) -> Self {
+    pub(crate) async fn with(engine: &MockEngine) -> Self {
         Self::with_engines(vec![settings(engine)]).await
     }
 
-    pub async fn with_engines(engines: Vec<EngineSettings>) -> Self {
+    pub(crate) async fn with_engines(engines: Vec<EngineSettings>) -> Self {
         let nats = NatsServer::start().await;
         let own = Supervisor::new("test", Duration::from_secs(1));
         let bus = connect(&nats, own.tasks()).await;
@@ -80,26 +80,35 @@ impl Cluster {
     }
 
     /// Waits until the registry knows so many replicas that take requests.
-    pub async fn until_served(&self, count: usize) {
+    pub(crate) async fn until_served(&self, count: usize) {
         eventually("the replicas to be known", PATIENCE, async || {
-            let ready = self.replicas().iter().filter(|replica| replica.ready).count();
-            (ready == count).then_some(()).ok_or_else(|| self.replicas())
+            let ready = self
+                .replicas()
+                .iter()
+                .filter(|replica| replica.ready)
+                .count();
+            (ready == count)
+                .then_some(())
+                .ok_or_else(|| self.replicas())
         })
         .await;
     }
 
     /// What the registry knows last.
-    pub fn replicas(&self) -> Vec<Replica> {
+    pub(crate) fn replicas(&self) -> Vec<Replica> {
         let registrations = self.registrations.lock().unwrap();
-        registrations.last().map(|last| last.replicas.clone()).unwrap_or_default()
+        registrations
+            .last()
+            .map(|last| last.replicas.clone())
+            .unwrap_or_default()
     }
 
-    pub fn instance(&self) -> InstanceId {
+    pub(crate) fn instance(&self) -> InstanceId {
         self.agent.instance.clone()
     }
 
     /// An order for the first attempt at a new job.
-    pub fn order(&self, ask: &Ask) -> RunOrder {
+    pub(crate) fn order(&self, ask: &Ask) -> RunOrder {
         RunOrder {
             job: JobId::now(),
             reader: ReaderId::new("test").unwrap(),
@@ -115,7 +124,7 @@ impl Cluster {
     }
 
     /// Marks the next attempt in the transcript, as the scheduler does.
-    pub async fn mark(&self, before: &RunOrder, replica: &Replica) -> RunOrder {
+    pub(crate) async fn mark(&self, before: &RunOrder, replica: &Replica) -> RunOrder {
         let attempt = before.attempt + 1;
         let mark = Entry::Mark(Mark {
             attempt,
@@ -132,27 +141,29 @@ impl Cluster {
     }
 
     /// Forces an entry behind whatever is last.
-    pub async fn append(&self, order: &RunOrder, entry: &Entry) {
+    pub(crate) async fn append(&self, order: &RunOrder, entry: &Entry) {
         let subject = subject(order);
         let payload = serde_json::to_vec(entry).unwrap();
         eventually("the entry to be stored", PATIENCE, async || {
             let last = self.bus.last(TRANSCRIPTS.name, &subject).await.unwrap();
             let after = last.map_or(0, |last| last.sequence);
-            self.bus.append(&subject, payload.clone().into(), after).await
+            self.bus
+                .append(&subject, payload.clone().into(), after)
+                .await
         })
         .await;
     }
 
-    pub async fn run(&self, order: &RunOrder) -> RunReply {
+    pub(crate) async fn run(&self, order: &RunOrder) -> RunReply {
         let asked = self.bus.ask(&RUN, &self.node, order, PATIENCE);
         asked.await.unwrap()
     }
 
-    pub async fn accepted(&self, order: &RunOrder) {
+    pub(crate) async fn accepted(&self, order: &RunOrder) {
         assert_eq!(self.run(order).await, RunReply::Accepted);
     }
 
-    pub async fn cancel(&self, order: &RunOrder, reason: CancelReason) -> CancelReply {
+    pub(crate) async fn cancel(&self, order: &RunOrder, reason: CancelReason) -> CancelReply {
         let cancel = CancelOrder {
             job: order.job,
             attempt: order.attempt,
@@ -164,7 +175,7 @@ impl Cluster {
     }
 
     /// The end of an attempt, as the scheduler was told.
-    pub async fn end(&self, order: &RunOrder) -> AttemptEnd {
+    pub(crate) async fn end(&self, order: &RunOrder) -> AttemptEnd {
         eventually("the end to be told", PATIENCE, async || {
             let ends = self.ends.lock().unwrap();
             let is_it = |end: &&AttemptEnd| (end.job, end.attempt) == (order.job, order.attempt);
@@ -174,8 +185,12 @@ impl Cluster {
     }
 
     /// What a caller sees of a job so far.
-    pub async fn shown(&self, order: &RunOrder) -> Seen {
-        let last = self.bus.last(TRANSCRIPTS.name, &subject(order)).await.unwrap();
+    pub(crate) async fn shown(&self, order: &RunOrder) -> Seen {
+        let last = self
+            .bus
+            .last(TRANSCRIPTS.name, &subject(order))
+            .await
+            .unwrap();
         let mut seen = Seen::default();
         let Some(last) = last else { return seen };
         let mut reading = self
@@ -207,7 +222,7 @@ impl Cluster {
     }
 
     /// Waits until at least so many pieces are stored.
-    pub async fn until_shown(&self, order: &RunOrder, pieces: usize) {
+    pub(crate) async fn until_shown(&self, order: &RunOrder, pieces: usize) {
         eventually("pieces in the transcript", PATIENCE, async || {
             self.shown(order).await.pieces >= pieces
         })
@@ -215,7 +230,7 @@ impl Cluster {
     }
 
     /// The final, once it is there.
-    pub async fn answer(&self, order: &RunOrder) -> Seen {
+    pub(crate) async fn answer(&self, order: &RunOrder) -> Seen {
         eventually("the final", PATIENCE, async || {
             let seen = self.shown(order).await;
             seen.end.is_some().then_some(seen)
@@ -224,12 +239,12 @@ impl Cluster {
     }
 
     /// Asks the agent to stop; the result is how it ended.
-    pub fn stop_agent(&self) {
+    pub(crate) fn stop_agent(&self) {
         self.agent.stop.request();
     }
 
     /// Waits for the agent's end.
-    pub async fn agent_ended(mut self) -> Result<(), String> {
+    pub(crate) async fn agent_ended(mut self) -> Result<(), String> {
         let ended = tokio::time::timeout(PATIENCE, &mut self.agent.run).await;
         self.own.stop().request();
         ended.unwrap().unwrap().map_err(|failure| failure.report())
@@ -238,16 +253,16 @@ impl Cluster {
 
 /// What is in a transcript.
 #[derive(Debug, Default, Clone)]
-pub struct Seen {
-    pub entries: Vec<Entry>,
-    pub text: String,
-    pub pieces: usize,
-    pub end: Option<Final>,
+pub(crate) struct Seen {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) text: String,
+    pub(crate) pieces: usize,
+    pub(crate) end: Option<Final>,
 }
 
 impl Seen {
     /// Every token of the answer, in order, none missing, none doubled.
-    pub fn assert_whole(&self, ask: &Ask) {
+    pub(crate) fn assert_whole(&self, ask: &Ask) {
         let indexes: Vec<u32> = self
             .text
             .split_whitespace()
@@ -262,7 +277,7 @@ impl Seen {
     }
 
     /// The engines that wrote it, in order of appearance.
-    pub fn engines(&self) -> Vec<String> {
+    pub(crate) fn engines(&self) -> Vec<String> {
         let mut engines: Vec<String> = self
             .text
             .split_whitespace()
@@ -274,7 +289,7 @@ impl Seen {
 }
 
 /// How the agent is told of an engine.
-pub fn settings(engine: &MockEngine) -> EngineSettings {
+pub(crate) fn settings(engine: &MockEngine) -> EngineSettings {
     EngineSettings {
         continuation: Some(Continuation::Text),
         slots: Some(8),
@@ -282,7 +297,7 @@ pub fn settings(engine: &MockEngine) -> EngineSettings {
     }
 }
 
-pub fn spec(ask: &Ask) -> JobSpec {
+pub(crate) fn spec(ask: &Ask) -> JobSpec {
     let body = json!({"messages": [{"content": ask.marker(), "role": "user"}]});
     JobSpec {
         workload: Workload::Chat,
@@ -295,7 +310,7 @@ pub fn spec(ask: &Ask) -> JobSpec {
     }
 }
 
-pub fn engine_ref() -> EngineRef {
+pub(crate) fn engine_ref() -> EngineRef {
     EngineRef {
         kind: EngineKind::OpenAi,
         version: Some("0.0.0-mock".to_owned()),

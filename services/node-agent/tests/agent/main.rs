@@ -1,6 +1,8 @@
 //! An agent on a real nats-server with mock engines; the tests play registry
 //! and scheduler.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic, too")]
+
 mod cluster;
 mod orders;
 mod outages;

@@ -250,7 +250,10 @@ async fn an_answer_that_outlasts_the_grace_period_is_handed_over() {
     cluster.until_shown(&order, 3).await;
     cluster.stop_agent();
     let told = cluster.end(&order).await;
-    assert!(matches!(told.how, AttemptOutcome::Failed { .. }), "{told:?}");
+    assert!(
+        matches!(told.how, AttemptOutcome::Failed { .. }),
+        "{told:?}"
+    );
     assert!(cluster.shown(&order).await.end.is_none());
     let started = std::time::Instant::now();
     cluster.agent_ended().await.unwrap();

@@ -18,14 +18,18 @@ async fn the_next_attempt_goes_on_to_the_exact_token() {
     let replicas = cluster.replicas();
     let by_engine = |engine: &MockEngine| {
         let port = engine.addr().port().to_string();
-        let is_its = |replica: &&orchion_contract::node::Replica| replica.id.as_str().contains(&port);
+        let is_its =
+            |replica: &&orchion_contract::node::Replica| replica.id.as_str().contains(&port);
         replicas.iter().find(is_its).unwrap()
     };
     let mut first = cluster.order(&ask);
     first.replica = by_engine(&one).id.clone();
     cluster.accepted(&first).await;
     let told = cluster.end(&first).await;
-    assert!(matches!(told.how, AttemptOutcome::Failed { .. }), "{told:?}");
+    assert!(
+        matches!(told.how, AttemptOutcome::Failed { .. }),
+        "{told:?}"
+    );
     let second = cluster.mark(&first, by_engine(&two)).await;
     cluster.accepted(&second).await;
     let seen = cluster.answer(&second).await;
@@ -36,7 +40,10 @@ async fn the_next_attempt_goes_on_to_the_exact_token() {
     let continued = end.continued.unwrap();
     assert_eq!(continued.strategy, Strategy::Continue);
     assert!((10..=17).contains(&continued.from_index), "{continued:?}");
-    assert!(!continued.verified, "nobody knows the mock engine's weights");
+    assert!(
+        !continued.verified,
+        "nobody knows the mock engine's weights"
+    );
     assert_eq!(end.usage.completion_tokens, 50);
     // What the mock engine says a prompt costs, without the tokens before.
     assert_eq!(end.usage.prompt_tokens, 32);
@@ -115,7 +122,10 @@ async fn an_engine_that_dies_and_comes_back_is_in_rotation_again() {
     cluster.until_shown(&order, 3).await;
     drop(engine);
     let told = cluster.end(&order).await;
-    assert!(matches!(told.how, AttemptOutcome::Failed { .. }), "{told:?}");
+    assert!(
+        matches!(told.how, AttemptOutcome::Failed { .. }),
+        "{told:?}"
+    );
     eventually("the replica to be down", PATIENCE, async || {
         !cluster.replicas()[0].ready
     })

@@ -67,10 +67,11 @@ fn planned(spec: &JobSpec, prefix: &Prefix, continuation: Continuation) -> Plan 
 }
 
 fn reason(plan: Plan) -> String {
-    match plan {
-        Plan::End(end) if end.outcome == Outcome::Failed => end.error.unwrap().message,
-        other => panic!("expected a failure, got {other:?}"),
-    }
+    let Plan::End(end) = plan else {
+        panic!("expected an end, got {plan:?}");
+    };
+    assert_eq!(end.outcome, Outcome::Failed);
+    end.error.unwrap().message
 }
 
 #[test]
@@ -181,13 +182,7 @@ fn a_forced_format_is_taken_up_by_llama_server_only() {
 fn weights_decide_whether_an_answer_may_go_on() {
     let go = |theirs: Option<EngineRef>, ours: EngineRef| {
         let replica = replica(Continuation::Text, ours);
-        match plan(
-            2,
-            &spec("{}"),
-            &said(3, false),
-            theirs.as_ref(),
-            &replica,
-        ) {
+        match plan(2, &spec("{}"), &said(3, false), theirs.as_ref(), &replica) {
             Plan::GoOn { continued, .. } => Some(continued.verified),
             Plan::Begin | Plan::End(_) | Plan::HasEnded => None,
         }
@@ -195,7 +190,10 @@ fn weights_decide_whether_an_answer_may_go_on() {
     let (a, b) = (Some("sha256:a"), Some("sha256:b"));
     let openai = EngineKind::OpenAi;
     assert_eq!(go(Some(engine(LLAMA, a)), engine(LLAMA, a)), Some(true));
-    assert_eq!(go(Some(engine(LLAMA, None)), engine(LLAMA, None)), Some(false));
+    assert_eq!(
+        go(Some(engine(LLAMA, None)), engine(LLAMA, None)),
+        Some(false)
+    );
     assert_eq!(go(Some(engine(LLAMA, a)), engine(LLAMA, b)), None);
     assert_eq!(go(Some(engine(LLAMA, a)), engine(LLAMA, None)), None);
     assert_eq!(go(Some(engine(LLAMA, None)), engine(openai, None)), None);

@@ -52,7 +52,7 @@ fn an_end_is_the_answer_until_it_is_known_and_a_while_longer() {
     ledger.ended(end.clone());
     let again = |ledger: &mut Ledger| ledger.order(&order(job, 1), Some(SEAT));
     assert_eq!(again(&mut ledger), Verdict::Ended(Box::new(end.clone())));
-    assert_eq!(ledger.untold(10), [end.clone()]);
+    assert_eq!(ledger.untold(10), std::slice::from_ref(&end));
     ledger.acknowledged(std::slice::from_ref(&end), Duration::from_secs(1));
     assert!(ledger.untold(10).is_empty());
     assert_eq!(again(&mut ledger), Verdict::Ended(Box::new(end)));

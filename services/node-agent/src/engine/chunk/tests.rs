@@ -49,11 +49,16 @@ fn llama_server_counts_tokens_so_far() {
 fn ids_of_a_token_that_was_held_back_go_with_the_next_piece() {
     let mut seen = Seen::default();
     let json = |text: &str, id: u32| {
-        format!(r#"{{"choices":[{{"index":0,"delta":{{"content":"{text}"}},"token_ids":[{id}]}}]}}"#)
+        format!(
+            r#"{{"choices":[{{"index":0,"delta":{{"content":"{text}"}},"token_ids":[{id}]}}]}}"#
+        )
     };
     assert!(take(&mut seen, &json("", 7)).is_empty());
     let pieces = take(&mut seen, &json("ab", 8));
-    assert_eq!((pieces[0].ids.as_deref(), pieces[0].tokens), (Some(&[7, 8][..]), 2));
+    assert_eq!(
+        (pieces[0].ids.as_deref(), pieces[0].tokens),
+        (Some(&[7, 8][..]), 2)
+    );
 }
 
 #[test]
@@ -63,13 +68,23 @@ fn reasoning_and_tool_calls_are_pieces() {
     let pieces = take(&mut Seen::default(), json);
     assert_eq!(pieces[0].reasoning.as_deref(), Some("hm"));
     assert_eq!(pieces[1].choice, 1);
-    assert!(pieces[1].tool_calls.as_ref().unwrap().get().contains("\"f\""));
+    assert!(
+        pieces[1]
+            .tool_calls
+            .as_ref()
+            .unwrap()
+            .get()
+            .contains("\"f\"")
+    );
 }
 
 #[test]
 fn the_end_and_the_usage_are_seen() {
     let mut seen = Seen::default();
-    take(&mut seen, r#"{"choices":[{"index":0,"delta":{},"finish_reason":"length"}]}"#);
+    take(
+        &mut seen,
+        r#"{"choices":[{"index":0,"delta":{},"finish_reason":"length"}]}"#,
+    );
     take(
         &mut seen,
         r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":3}}}"#,
