@@ -69,6 +69,14 @@ impl Error {
         Self(Box::new(body))
     }
 
+    /// The gateway is not connected yet.
+    pub(crate) fn starting() -> Self {
+        let message = "the gateway is starting: NATS does not answer yet; is nats-server running?";
+        let mut body = ErrorBody::new(ErrorCode::PoolUnready, message);
+        body.retry_after_ms = Some(1000);
+        Self(Box::new(body))
+    }
+
     /// What went wrong when `part` was asked.
     pub(crate) fn from_bus(error: orchion_bus::Error, part: &str) -> Self {
         match error {

@@ -34,6 +34,10 @@ impl Fields {
     /// # Errors
     /// Not JSON, or not an object.
     pub(crate) fn parse(text: &[u8]) -> Result<Self> {
+        if text.trim_ascii().is_empty() {
+            let message = "the body is empty; send one JSON object";
+            return Err(Error::new(ErrorCode::InvalidParams, message));
+        }
         let parsed = serde_json::from_slice::<Value>(text);
         let value = parsed.map_err(|error| {
             // Place and kind only: the body may hold a prompt.

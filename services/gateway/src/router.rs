@@ -105,7 +105,7 @@ impl Front {
         } else if let Some((_, router)) = self.connected.get() {
             router.clone().call(request).await
         } else {
-            Ok(Error::away("message bus").into_response())
+            Ok(Error::starting().into_response())
         };
         routed.unwrap_or_else(|never: Infallible| match never {})
     }

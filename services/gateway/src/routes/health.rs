@@ -38,7 +38,6 @@ pub(crate) struct Version {
 /// Whether the process lives
 #[utoipa::path(get, path = "/healthz", tag = "service", security(()),
     responses((status = 200, description = "It lives", body = Alive)))]
-#[expect(clippy::unused_async, reason = "the router wants handlers to be async")]
 pub(crate) async fn healthz() -> Json<Alive> {
     Json(Alive { status: "ok" })
 }
@@ -71,7 +70,6 @@ pub(crate) async fn readyz(State(front): State<Arc<Front>>) -> Result<Json<Alive
 /// Which version answers
 #[utoipa::path(get, path = "/version", tag = "service", security(()),
     responses((status = 200, description = "Service and version", body = Version)))]
-#[expect(clippy::unused_async, reason = "the router wants handlers to be async")]
 pub(crate) async fn version(State(front): State<Arc<Front>>) -> Json<Version> {
     Json(Version {
         service: "orchion-gateway",

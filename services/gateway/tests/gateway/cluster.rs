@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use orchion_bus::{Bus, Identity};
 use orchion_contract::job::{
-    Admission, CancelJob, FollowJob, JobState, JobSummary, Outcome, Submit, Usage,
+    Admission, CancelJob, FollowJob, JobList, JobState, JobSummary, ListJobs, Outcome, Submit,
+    Usage,
 };
 use orchion_contract::log::ServiceName;
 use orchion_contract::node::Node;
@@ -37,10 +39,19 @@ pub(crate) struct Cluster {
     pub(crate) nats: NatsServer,
     pub(crate) bus: Bus,
     books: Arc<Mutex<Books>>,
+    told: Told,
     submitted: UnboundedReceiver<Submit>,
     canceled: UnboundedReceiver<CancelJob>,
     followed: UnboundedReceiver<FollowJob>,
     tasks: JoinSet<()>,
+}
+
+/// Where the stand-in notes what it was told.
+#[derive(Clone)]
+struct Told {
+    submitted: UnboundedSender<Submit>,
+    canceled: UnboundedSender<CancelJob>,
+    followed: UnboundedSender<FollowJob>,
 }
 
 /// A gateway in this process.
@@ -54,24 +65,34 @@ pub(crate) struct Running {
 impl Cluster {
     /// A bus with a scheduler and a registry, but no gateway yet.
     pub(crate) async fn start() -> Self {
+        let mut cluster = Self::without_scheduler().await;
+        cluster.play_scheduler().await;
+        cluster
+    }
+
+    /// A bus with a registry alone.
+    pub(crate) async fn without_scheduler() -> Self {
         let nats = NatsServer::start().await;
         let bus = connect(&nats.url()).await;
         bus.ensure_all().await.expect("create the streams");
         let (submitted_in, submitted) = unbounded_channel();
         let (canceled_in, canceled) = unbounded_channel();
         let (followed_in, followed) = unbounded_channel();
+        let told = Told {
+            submitted: submitted_in,
+            canceled: canceled_in,
+            followed: followed_in,
+        };
         let mut cluster = Self {
             nats,
             bus,
             books: Arc::default(),
+            told,
             submitted,
             canceled,
             followed,
             tasks: JoinSet::new(),
         };
-        cluster
-            .play_scheduler(submitted_in, canceled_in, followed_in)
-            .await;
         cluster
             .answer(rpc::LIST_NODES, |_| Ok(vec![node("alpha")]))
             .await;
@@ -85,6 +106,12 @@ impl Cluster {
             })
             .await;
         cluster
+    }
+
+    /// Waits until somebody asks a question on `subject`, answered or not.
+    pub(crate) async fn next_question(&self, subject: &str) {
+        let mut questions = Box::pin(self.bus.tap(subject).await.expect("listen"));
+        soon("a question", questions.next()).await;
     }
 
     /// A gateway with default settings.
@@ -149,48 +176,40 @@ impl Cluster {
         }
     }
 
-    async fn play_scheduler(
-        &mut self,
-        submitted: UnboundedSender<Submit>,
-        canceled: UnboundedSender<CancelJob>,
-        followed: UnboundedSender<FollowJob>,
-    ) {
-        let books = self.books.clone();
+    /// From now on there is a scheduler.
+    pub(crate) async fn play_scheduler(&mut self) {
+        let (books, told) = (self.books.clone(), self.told.clone());
         self.answer(rpc::SUBMIT, move |submit: Submit| {
             let admission = admit(&books, &submit)?;
-            let _ = submitted.send(submit);
+            let _ = told.submitted.send(submit);
             Ok(admission)
         })
         .await;
         let books = self.books.clone();
         self.answer(rpc::GET_JOB, move |job| summary(&books, job))
             .await;
-        let books = self.books.clone();
+        let (books, told) = (self.books.clone(), self.told.clone());
         self.answer(rpc::CANCEL_JOB, move |cancel: CancelJob| {
             let summary = summary(&books, cancel.job)?;
-            let _ = canceled.send(cancel);
+            let _ = told.canceled.send(cancel);
             Ok(summary)
         })
         .await;
-        let books = self.books.clone();
+        let (books, told) = (self.books.clone(), self.told.clone());
         self.answer(rpc::FOLLOW_JOB, move |follow: FollowJob| {
             let summary = summary(&books, follow.job)?;
-            let _ = followed.send(follow);
+            let _ = told.followed.send(follow);
             Ok(summary)
         })
         .await;
         let books = self.books.clone();
-        self.answer(
-            rpc::LIST_JOBS,
-            move |filter: orchion_contract::job::ListJobs| {
-                let ids: Vec<JobId> = books.lock().unwrap().jobs.keys().rev().copied().collect();
-                let jobs = ids.into_iter().map(|id| summary(&books, id).unwrap());
-                let jobs = jobs
-                    .filter(|job| filter.state.is_none_or(|state| state == job.state))
-                    .collect();
-                Ok(orchion_contract::job::JobList { jobs })
-            },
-        )
+        self.answer(rpc::LIST_JOBS, move |filter: ListJobs| {
+            let ids: Vec<JobId> = books.lock().unwrap().jobs.keys().rev().copied().collect();
+            let jobs = ids.into_iter().map(|id| summary(&books, id).unwrap());
+            let is_wanted = |job: &JobSummary| filter.state.is_none_or(|state| state == job.state);
+            let jobs = jobs.filter(is_wanted).collect();
+            Ok(JobList { jobs })
+        })
         .await;
     }
 
@@ -237,6 +256,11 @@ pub(crate) fn launch(tasks: &mut JoinSet<()>, config: Config) -> Running {
 }
 
 impl Running {
+    /// Where it listens.
+    pub(crate) fn address(&self) -> std::net::SocketAddr {
+        self.http.target().addr()
+    }
+
     /// Asks the gateway to stop, as a signal does.
     pub(crate) fn stop(&self) {
         self.stop.request();
@@ -441,4 +465,9 @@ fn node(id: &str) -> Node {
 /// A chat that is valid.
 pub(crate) fn chat(stream: bool) -> serde_json::Value {
     json!({"model": "tiny", "stream": stream, "messages": [{"role": "user", "content": "hi"}]})
+}
+
+/// Status and body of an answer, for snapshots.
+pub(crate) fn shown(answer: &orchion_testkit::http::Answer) -> String {
+    format!("{} {}", answer.status, answer.text())
 }

@@ -1,4 +1,17 @@
 //! The gateway over HTTP, on a real bus.
 
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a helper that cannot do its work must fail its test on the spot"
+)]
+
+mod cancel;
 mod chat;
 mod cluster;
+mod doors;
+mod life;
+mod refusals;
+mod slow;
+mod tasks;
+mod views;

@@ -88,25 +88,22 @@ impl TaskStream {
 
     /// Reads what is stored, to know whether a place can exist.
     async fn check_place(&mut self, from: u64) -> Result<()> {
-        while !self.running.follower.has_caught_up() && !self.has_ended {
+        let patience = self.gateway.config.patience.get();
+        while self.running.follower.next_index() < from {
+            if self.has_ended || self.running.follower.has_caught_up() {
+                self.running.done();
+                let last = self.running.follower.next_index();
+                return Err(Error::invalid(
+                    "Last-Event-ID",
+                    format!(
+                        "`Last-Event-ID` is {from}, but the last event of this task so far has the id {last}"
+                    ),
+                ));
+            }
             let read = self.running.follower.read(&mut self.shown);
-            let patience = self.gateway.config.patience.get();
             let read = tokio::time::timeout(patience, read).await;
             read.map_err(|_| Error::away("store of answers"))??;
             self.write();
-            if !self.out.is_empty() {
-                return Ok(());
-            }
-        }
-        let next = self.running.follower.next_index();
-        if from > next {
-            self.running.done();
-            return Err(Error::invalid(
-                "Last-Event-ID",
-                format!(
-                    "`Last-Event-ID` is {from}, but the last event of this task so far has the id {next}"
-                ),
-            ));
         }
         Ok(())
     }
