@@ -536,6 +536,8 @@ impl Holder {
                 self.tell_state(&job, "placed");
             }
             Step::Release { job, reason } => {
+                // Nobody tells what it stored: as long as nobody does, it stored something.
+                self.state.update(&job, |job| job.has_prefix = true);
                 tracing::warn!(job.id = %job, "job {job} waits again: {reason}");
                 self.release(&job, reason);
             }

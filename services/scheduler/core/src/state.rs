@@ -37,7 +37,7 @@ pub struct JobView {
     pub tries: u32,
     /// The replica that failed last: others first.
     pub avoid: Option<ReplicaKey>,
-    /// Whether an attempt has stored a piece, so that another one must continue.
+    /// Whether an attempt has stored a piece, or may have: another one must continue.
     pub has_prefix: bool,
     /// Why it is being stopped.
     pub stop_reason: Option<CancelReason>,
