@@ -8,6 +8,13 @@ default:
 setup *arguments:
     cargo xtask setup {{ arguments }}
 
+# Build and start everything on this machine; Ctrl-C stops it
+up *arguments:
+    cargo xtask up {{ arguments }}
+
+# The same: bring up the cluster to work on it
+dev: up
+
 # Run everything that CI runs, or the stages that are named
 test *arguments:
     cargo xtask test {{ arguments }}
@@ -23,6 +30,10 @@ lint:
 # Print the path of llama-server, building it first if need be
 llama-server *arguments:
     cargo xtask llama-server {{ arguments }}
+
+# Bring compose.yaml up for real and check it
+docker *arguments:
+    cargo xtask docker {{ arguments }}
 
 # Remove what was built
 clean *arguments:

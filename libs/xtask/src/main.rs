@@ -19,6 +19,7 @@ mod test;
 mod text;
 mod tools;
 mod unused;
+mod up;
 mod workspace;
 
 #[derive(Parser)]
@@ -30,6 +31,9 @@ mod workspace;
 enum Verb {
     /// Checks the tools of this machine, installs what it can, says how to get the rest
     Setup(setup::Options),
+    /// Builds and starts everything, and sends one chat through it
+    #[command(disable_help_flag = true)]
+    Up(up::Options),
     /// Runs everything that CI runs
     Test(test::Options),
     /// Formats the code
@@ -45,6 +49,7 @@ enum Verb {
 fn main() -> ExitCode {
     let done = match Verb::parse() {
         Verb::Setup(options) => setup::run(&options),
+        Verb::Up(options) => up::run(&options),
         Verb::Test(options) => test::run(&options),
         Verb::Format => lint::format(),
         Verb::LlamaServer(options) => llama::run(&options),
