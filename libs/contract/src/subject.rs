@@ -255,8 +255,7 @@ impl<A, Q, R> Rpc<A, Q, R> {
         self.pattern
             .text()
             .split('.')
-            .filter(fixed)
-            .next_back()
+            .rfind(fixed)
             .unwrap_or_default()
     }
 }

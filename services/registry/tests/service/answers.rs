@@ -11,10 +11,11 @@ use orchion_contract::{ErrorCode, InstanceId, NodeId};
 use orchion_testkit::{NatsServer, eventually};
 
 fn code<T: std::fmt::Debug>(answer: Result<T, Error>) -> ErrorCode {
-    match answer.unwrap_err() {
-        Error::Remote(failure) => failure.code,
-        error => panic!("{error:?}"),
-    }
+    let error = answer.unwrap_err();
+    let Error::Remote(failure) = error else {
+        panic!("{error:?}");
+    };
+    failure.code
 }
 
 #[tokio::test]

@@ -133,8 +133,8 @@ impl Agent {
             loop {
                 tokio::select! {
                     _ = beats.tick() => self.beat().await,
-                    _ = hello.next() => drop(self.register().await),
-                    _ = again.next() => drop(self.register().await),
+                    _ = hello.next() => { self.register().await; }
+                    _ = again.next() => { self.register().await; }
                 }
             }
         })
