@@ -1,9 +1,11 @@
 //! Drives the load and records what comes back.
 
+mod answer;
 mod exchange;
 mod plan;
 mod record;
 mod result;
+mod stream;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

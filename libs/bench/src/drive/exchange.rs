@@ -1,6 +1,5 @@
 //! One request and its answer, checked to the token.
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,73 +12,17 @@ use orchion_testkit::clock::mono_ns;
 use orchion_testkit::http::Conn;
 use orchion_testkit::sse::{self, Lines};
 use orchion_testkit::wire::{Ask, Check, Seen, Verifier};
-use serde::Deserialize;
-use serde_json::Value;
 
+use super::answer::{Fault, Piece, Trace, check_usage};
 use super::plan::{Plan, Template};
 use super::record::{Line, Record};
+use super::stream::Reader;
 
 /// Sends requests and keeps the record of one thread.
 pub(super) struct Driver {
     plan: Plan,
     template: Template,
     pub(super) record: RefCell<Record>,
-}
-
-/// Why a request failed.
-struct Fault {
-    class: String,
-    detail: String,
-}
-
-impl Fault {
-    fn new(class: impl Into<String>, detail: impl ToString) -> Self {
-        Self {
-            class: class.into(),
-            detail: detail.to_string().chars().take(300).collect(),
-        }
-    }
-}
-
-/// What one request leaves behind, filled as it goes, so that a request that
-/// times out still tells how far it came.
-#[derive(Default)]
-struct Trace {
-    tokens: u32,
-    last_token: u64,
-    engine: String,
-}
-
-#[derive(Deserialize)]
-struct Piece<'a> {
-    #[serde(borrow, default)]
-    choices: Vec<Choice<'a>>,
-    #[serde(default)]
-    usage: Option<UsageField>,
-    #[serde(default)]
-    error: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct Choice<'a> {
-    #[serde(borrow, default)]
-    delta: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    message: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    finish_reason: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-struct Text<'a> {
-    #[serde(borrow, default)]
-    content: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-struct UsageField {
-    #[serde(default)]
-    completion_tokens: Option<u32>,
 }
 
 impl Driver {
@@ -236,17 +179,7 @@ impl Driver {
         trace: &mut Trace,
     ) -> Result<(), Fault> {
         let mut lines = Lines::default();
-        let mut reader = Reader {
-            plan: &self.plan,
-            scheduled,
-            verifier: Verifier::new(self.plan.check, ask.nonce),
-            trace,
-            previous: 0,
-            stalls: 0,
-            is_done: false,
-            is_finished: false,
-            usage: None,
-        };
+        let mut reader = Reader::new(&self.plan, ask, scheduled, trace);
         let mut heard = Ok(());
         while heard.is_ok() {
             let data = match body.frame().await {
@@ -268,147 +201,10 @@ impl Driver {
                 }
             });
         }
-        if reader.stalls > 0 {
+        if reader.has_stalled() {
             self.record.borrow_mut().stalled_streams += 1;
         }
         heard.and_then(|()| reader.verdict(ask))
-    }
-}
-
-/// Reads one stream.
-struct Reader<'a> {
-    plan: &'a Plan,
-    scheduled: u64,
-    verifier: Verifier,
-    trace: &'a mut Trace,
-    /// When the token before came; 0 before the first.
-    previous: u64,
-    stalls: u64,
-    is_done: bool,
-    is_finished: bool,
-    usage: Option<u32>,
-}
-
-impl Reader<'_> {
-    fn event(
-        &mut self,
-        event: &[u8],
-        record: &mut Record,
-        now: u64,
-        is_inside: bool,
-    ) -> Result<(), Fault> {
-        let event = match self.plan.lenient_sse {
-            true => event
-                .strip_prefix(b"data:")
-                .map_or(event, <[u8]>::trim_ascii),
-            false => event,
-        };
-        if self.plan.lenient_sse && event.is_empty() {
-            return Ok(());
-        }
-        if event == b"[DONE]" {
-            self.is_done = true;
-            return Ok(());
-        }
-        let piece: Piece<'_> = serde_json::from_slice(event).map_err(|error| {
-            Fault::new(
-                "json",
-                format!("{error}: {}", String::from_utf8_lossy(event)),
-            )
-        })?;
-        if let Some(error) = piece.error {
-            return Err(Fault::new("stream:error_event", error));
-        }
-        self.usage = piece
-            .usage
-            .and_then(|usage| usage.completion_tokens)
-            .or(self.usage);
-        let Some(choice) = piece.choices.first() else {
-            return Ok(());
-        };
-        self.is_finished |= choice.finish_reason.is_some();
-        if let Some(content) = choice
-            .delta
-            .as_ref()
-            .and_then(|delta| delta.content.as_ref())
-        {
-            self.content(content, record, now, is_inside);
-        }
-        Ok(())
-    }
-
-    fn content(&mut self, content: &str, record: &mut Record, now: u64, is_inside: bool) {
-        let Self {
-            plan,
-            scheduled,
-            verifier,
-            trace,
-            previous,
-            stalls,
-            ..
-        } = self;
-        verifier.feed(content, |seen| {
-            trace.tokens += 1;
-            if seen.arrived_us.is_some() {
-                seen.engine.clone_into(&mut trace.engine);
-            } else if !seen.engine.is_empty() && last_of(&trace.engine) != seen.engine {
-                // A stream taken over by another engine.
-                trace.engine = format!("{}>{}", trace.engine, seen.engine);
-            }
-            let gap = (*previous > 0).then(|| now - *previous);
-            *previous = now;
-            trace.last_token = now;
-            if !is_inside {
-                return;
-            }
-            record.tokens += 1;
-            if let Some(arrived) = seen.arrived_us {
-                record
-                    .request_path
-                    .record((arrived * 1_000).saturating_sub(*scheduled));
-            }
-            if seen.emitted_us > 0 {
-                let transit = now.saturating_sub(seen.emitted_us * 1_000);
-                record.transit.record(transit);
-                if gap.is_none() {
-                    record.first_transit.record(transit);
-                }
-            }
-            let Some(gap) = gap else {
-                return record.ttft.record(now - *scheduled);
-            };
-            record.itl.record(gap);
-            record.bunched += u64::from(gap * 10 < plan.itl_us * 1_000);
-            record.stalls += u64::from(gap > plan.stall_ns);
-            *stalls += u64::from(gap > plan.stall_ns);
-        });
-    }
-
-    fn verdict(&mut self, ask: &Ask) -> Result<(), Fault> {
-        if !self.is_done {
-            let detail = format!("{} of {} tokens, no [DONE]", self.trace.tokens, ask.tokens);
-            return Err(Fault::new("stream:truncated", detail));
-        }
-        if let Some(flaw) = self.verifier.finish(ask.tokens, |_| {}) {
-            let detail = format!("{} tokens", self.verifier.got());
-            return Err(Fault::new(flaw.class(), detail));
-        }
-        if !self.is_finished {
-            return Err(Fault::new("content:no_finish_reason", ""));
-        }
-        check_usage(self.usage, ask)
-    }
-}
-
-/// The engine that answers now, of those that did in turn.
-fn last_of(engines: &str) -> &str {
-    engines.rsplit('>').next().unwrap_or("")
-}
-
-fn check_usage(claimed: Option<u32>, ask: &Ask) -> Result<(), Fault> {
-    match claimed {
-        Some(tokens) if tokens != ask.tokens => Err(Fault::new("content:wrong_usage", tokens)),
-        _ => Ok(()),
     }
 }
 

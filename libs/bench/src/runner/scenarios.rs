@@ -156,8 +156,8 @@ impl Bench {
         file: &Path,
         options: &[&str],
     ) -> Result<()> {
-        let ended = Command::new(&self.programs.load)
-            .arg(command)
+        let mut load = Command::new(&self.programs.load);
+        load.arg(command)
             .args(self.addressing(slot.system))
             .args([
                 "--label",
@@ -169,10 +169,9 @@ impl Bench {
             .args(["--round", &slot.round.to_string()])
             .arg("--json")
             .arg(file)
-            .args(options)
-            .status()
-            .context("run load")?;
-        ensure!(ended.success(), "{} {} failed", slot.system, slot.scenario);
+            .args(options);
+        let went_well = self.stage.measure(&mut load)?;
+        ensure!(went_well, "{} {} failed", slot.system, slot.scenario);
         Ok(())
     }
 

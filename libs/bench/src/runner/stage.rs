@@ -35,6 +35,8 @@ struct Players {
     /// Processes of the system under test.
     system: Vec<u32>,
     engines: Vec<u32>,
+    /// The measurement under way.
+    generator: Option<u32>,
     /// Those that we started ourselves, to be collected when they have ended.
     children: Vec<Child>,
 }
@@ -73,6 +75,20 @@ impl Stage {
         Ok(())
     }
 
+    /// Runs a measurement to its end; says whether it went well.
+    pub(super) fn measure(&self, command: &mut Command) -> Result<bool> {
+        let mut players = self.players();
+        ensure!(!players.is_closed, "interrupted");
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("start {command:?}"))?;
+        players.generator = Some(child.id());
+        drop(players);
+        let ended = child.wait();
+        self.players().generator = None;
+        Ok(ended?.success())
+    }
+
     /// Takes over processes that the product's start command named.
     pub(super) fn adopt(&self, pids: Vec<u32>) -> Result<()> {
         let mut players = self.players();
@@ -104,7 +120,12 @@ impl Stage {
 
     /// Stops everything, and lets nothing start any more.
     pub(super) fn clear(&self) {
-        self.players().is_closed = true;
+        let generator = {
+            let mut players = self.players();
+            players.is_closed = true;
+            players.generator
+        };
+        self.stop(generator.as_slice());
         self.clear_system();
         let engines = std::mem::take(&mut self.players().engines);
         self.stop(&engines);
