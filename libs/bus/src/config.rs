@@ -42,15 +42,8 @@ impl Config {
                 "nats.url: {error}; write nats://HOST:PORT, several separated by commas"
             ));
         }
-        if self.user.is_some() != self.password.is_some() {
-            problems
-                .push("nats.user and nats.password go together: set both or neither".to_owned());
-        }
-        if self.system_user.is_some() != self.system_password.is_some() {
-            problems.push(
-                "nats.system_user and nats.system_password go together: set both or neither"
-                    .to_owned(),
-            );
+        if self.user.is_none() && self.password.is_some() {
+            problems.push("nats.password is set but nats.user is not: set both".to_owned());
         }
         problems
     }
@@ -72,9 +65,24 @@ impl Config {
         format!("_INBOX_{user}.{client}")
     }
 
+    pub(crate) fn exposed_password(&self) -> String {
+        exposed(self.password.as_ref())
+    }
+
+    pub(crate) fn exposed_system_password(&self) -> String {
+        exposed(self.system_password.as_ref())
+    }
+
     pub(crate) fn servers(&self) -> Result<Vec<async_nats::ServerAddr>, std::io::Error> {
         self.url.split(',').map(|url| url.trim().parse()).collect()
     }
+}
+
+/// A user without a password is one that the server asks none of.
+fn exposed(password: Option<&Secret>) -> String {
+    password
+        .map(|password| password.expose().to_owned())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -94,7 +102,7 @@ mod tests {
     fn every_problem_is_named_at_once() {
         let config = Config {
             url: "nats://[".to_owned(),
-            user: Some("u".to_owned()),
+            password: Some(Secret::new("p")),
             ..Config::default()
         };
         assert_eq!(config.problems().len(), 2);

@@ -192,8 +192,8 @@ fn options(
             let since = since.clone();
             async move { note(&event, &since) }
         });
-    if let (Some(user), Some(password)) = (&config.user, &config.password) {
-        options = options.user_and_password(user.clone(), password.expose().to_owned());
+    if let Some(user) = &config.user {
+        options = options.user_and_password(user.clone(), config.exposed_password());
     }
     options
 }

@@ -8,6 +8,7 @@ use orchion_contract::buckets::LEASES;
 use orchion_contract::lease::{Lease, LeaseKey};
 use orchion_lease::{Contender, Effect, Input, Seen};
 use orchion_service::{Stop, Tasks};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{Notify, watch};
@@ -20,6 +21,8 @@ struct Shared {
     start: Instant,
     held: watch::Sender<Option<u64>>,
     wake: Notify,
+    /// Whether the lease is left to its TTL at the end.
+    expires: AtomicBool,
 }
 
 /// A contender for a lease. Cheap to clone.
@@ -38,6 +41,7 @@ impl LeaseHandle {
             start: Instant::now(),
             held: watch::Sender::new(None),
             wake: Notify::new(),
+            expires: AtomicBool::new(false),
         });
         let shell = Shell {
             shared: shared.clone(),
@@ -64,6 +68,12 @@ impl LeaseHandle {
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<Option<u64>> {
         self.shared.held.subscribe()
+    }
+
+    /// Does not give the lease back at the end: others see it end as if the
+    /// process had died, one TTL later.
+    pub fn let_expire(&self) {
+        self.shared.expires.store(true, Ordering::Relaxed);
     }
 
     /// Somebody knows of a higher epoch: acquire anew above it.
@@ -186,6 +196,9 @@ impl Shell {
     }
 
     async fn release(&self) {
+        if self.shared.expires.load(Ordering::Relaxed) {
+            return;
+        }
         let revision = self
             .shared
             .contender

@@ -90,7 +90,7 @@ impl System {
     /// # Errors
     /// When the credentials are refused.
     pub async fn connect(config: &Config) -> Result<Option<Self>, Error> {
-        let (Some(user), Some(password)) = (&config.system_user, &config.system_password) else {
+        let Some(user) = &config.system_user else {
             return Ok(None);
         };
         let since: Arc<Mutex<Option<Instant>>> = Arc::default();
@@ -102,7 +102,7 @@ impl System {
             })
             .name("registry-system")
             .custom_inbox_prefix(format!("_INBOX_{user}"))
-            .user_and_password(user.clone(), password.expose().to_owned())
+            .user_and_password(user.clone(), config.exposed_system_password())
             .retry_on_initial_connect()
             .max_reconnects(None)
             .reconnect_delay_callback(|attempt| {
