@@ -182,3 +182,6 @@ fn unix_ms() -> UnixMs {
         .unwrap_or_default();
     UnixMs::try_from(since.as_millis()).unwrap_or(UnixMs::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -58,6 +58,17 @@ impl Reader {
     }
 }
 
+/// How the database would go about a query.
+#[cfg(test)]
+pub(super) fn plan(connection: &Connection, query: &LogQuery) -> rusqlite::Result<String> {
+    let (sql, values) = statement(query);
+    let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+    let steps = explain.query_map(params_from_iter(values), |row| row.get::<_, String>(3))?;
+    steps
+        .collect::<rusqlite::Result<Vec<_>>>()
+        .map(|steps| steps.join("\n"))
+}
+
 fn statement(query: &LogQuery) -> (String, Vec<Value>) {
     let mut conditions: Vec<&str> = Vec::new();
     let mut values = Vec::new();
