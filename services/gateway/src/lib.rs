@@ -85,8 +85,7 @@ fn connect(config: GatewayConfig, bus: Bus, tasks: &Tasks) -> Arc<Gateway> {
     let reader = ReaderId::random();
     let ttl = Duration::from_secs(GATEWAY_TTL_S);
     // Held until the last stream has ended: chats live as long as this lease.
-    let _held_by_its_task =
-        LeaseHandle::contend(&bus, LeaseKey::Gateway(reader.clone()), ttl, tasks);
+    let lease = LeaseHandle::contend(&bus, LeaseKey::Gateway(reader.clone()), ttl, tasks);
     let feed = Feed::default();
     let dispatcher = (feed.clone(), bus.clone(), reader.clone());
     tasks.spawn_support("live answers", move |stop| {
@@ -98,8 +97,11 @@ fn connect(config: GatewayConfig, bus: Bus, tasks: &Tasks) -> Arc<Gateway> {
     tasks.spawn_support("farewell", move |all_ended| async move {
         farewell.0.stopped().await;
         let rest = tokio::time::sleep(PROGRAM.grace.saturating_sub(FAREWELL));
-        all_ended.unless_stopped(rest).await;
-        farewell.1.request();
+        if all_ended.unless_stopped(rest).await.is_some() {
+            // Whoever is sent away now has the life of the lease to resume elsewhere.
+            lease.let_expire();
+            farewell.1.request();
+        }
         all_ended.stopped().await;
         Ok(())
     });

@@ -1,3 +1,5 @@
+//! Translates HTTP to the bus and back.
+
 fn main() -> std::process::ExitCode {
     orchion_service::run(
         &orchion_gateway::PROGRAM,

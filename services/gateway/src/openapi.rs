@@ -27,6 +27,8 @@ use crate::routes::{chat, health, jobs, logs, models, nodes, tasks};
         nodes::jobs,
         jobs::list,
         jobs::create,
+        jobs::get,
+        jobs::cancel,
         jobs::logs,
         logs::get,
         health::healthz,

@@ -133,9 +133,9 @@ fn routes() -> Router<Arc<Gateway>> {
         .route("/api/nodes/{id}", get(nodes::get))
         .route("/api/nodes/{id}/jobs", get(nodes::jobs))
         .route("/api/jobs", get(jobs::list).post(jobs::create))
-        .route("/api/jobs/{id}", get(tasks::get))
+        .route("/api/jobs/{id}", get(jobs::get))
         .route("/api/jobs/{id}/logs", get(jobs::logs))
-        .route("/api/jobs/{id}/cancel", post(tasks::cancel))
+        .route("/api/jobs/{id}/cancel", post(jobs::cancel))
         .route("/api/logs", get(logs::get))
         .route("/openapi.json", get(openapi::document))
 }

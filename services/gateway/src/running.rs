@@ -1,9 +1,11 @@
 //! A job that somebody waits for, from before its submission to its end.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use orchion_contract::job::{Admission, CancelJob, CancelReason, Door, JobSpec, Submit};
+use orchion_contract::job::{
+    Admission, CancelJob, CancelReason, Door, JobSpec, MAX_DEADLINE_MS, Submit,
+};
 use orchion_contract::{ErrorCode, JobId, rpc};
 
 use crate::error::{Error, Result};
@@ -15,10 +17,15 @@ const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a job is looked for that was submitted a moment ago.
 const CANCEL_TRIES: u32 = 10;
 
+/// How long after its deadline somebody must have ended a job.
+const SLACK: Duration = Duration::from_secs(30);
+
 /// A job and its caller: whoever drops it before the end has hung up.
 pub(crate) struct Running {
     pub(crate) follower: Follower,
     caller: Caller,
+    /// When waiting for it has no sense any more.
+    until: Instant,
 }
 
 /// Cancels the job when it is dropped before [`Caller::done`].
@@ -45,7 +52,12 @@ impl Running {
             job,
             cancels: gateway.config.cancel_on_disconnect,
         };
-        let mut running = Self { follower, caller };
+        let until = Instant::now() + Duration::from_millis(spec.deadline_ms) + SLACK;
+        let mut running = Self {
+            follower,
+            caller,
+            until,
+        };
         let submit = Submit {
             job,
             reader: gateway.reader.clone(),
@@ -72,7 +84,18 @@ impl Running {
             job: follower.job(),
             cancels,
         };
-        Self { follower, caller }
+        // A task may have begun to wait long ago, or not yet.
+        let until = Instant::now() + Duration::from_millis(MAX_DEADLINE_MS) + SLACK;
+        Self {
+            follower,
+            caller,
+            until,
+        }
+    }
+
+    /// How much longer the end may be waited for.
+    pub(crate) fn patience(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
     }
 
     /// The caller has got all there is, or will resume elsewhere.

@@ -54,7 +54,7 @@ pub(crate) async fn create(State(gateway): State<Arc<Gateway>>, request: Request
     let mut response = if chat.streams {
         stream(&gateway, running, &model, chat.includes_usage).await?
     } else {
-        complete(running, &model).await?
+        complete(&gateway, running, &model).await?
     };
     if let Some(job) = job {
         response.headers_mut().insert("x-orchion-job", job);
@@ -63,7 +63,20 @@ pub(crate) async fn create(State(gateway): State<Arc<Gateway>>, request: Request
 }
 
 /// Waits for the whole answer.
-async fn complete(mut running: Running, model: &ModelName) -> Result {
+async fn complete(gateway: &Gateway, mut running: Running, model: &ModelName) -> Result {
+    let job = running.follower.job();
+    let patience = running.patience();
+    let answer = tokio::select! {
+        answer = tokio::time::timeout(patience, whole(&mut running, model)) => answer,
+        () = gateway.closing.stopped() => {
+            running.done();
+            return Err(moved(job));
+        }
+    };
+    answer.unwrap_or_else(|_| Err(overdue()))
+}
+
+async fn whole(running: &mut Running, model: &ModelName) -> Result {
     let job = running.follower.job();
     let mut whole = Whole::default();
     let mut shown = Vec::new();
@@ -106,14 +119,8 @@ async fn stream(
         out: Vec::with_capacity(1024),
         has_ended: false,
     };
-    let first = tokio::time::timeout(gateway.config.keep_alive.get(), stream.advance()).await;
-    let first = match first {
-        Ok(advanced) => {
-            advanced?;
-            stream.written()
-        }
-        Err(_) => Bytes::from_static(sse::COMMENT),
-    };
+    stream.advance().await?;
+    let first = stream.written();
     let rest = (!stream.has_ended).then_some(stream);
     Ok(sse::answer(first, rest))
 }
@@ -143,7 +150,8 @@ impl sse::Source for ChatStream {
 }
 
 impl ChatStream {
-    /// Waits until there is something to write, and puts it into `out`.
+    /// Waits until there is something to write, and puts it into `out`: after a
+    /// long silence a comment.
     ///
     /// # Errors
     /// What ended the answer before its end.
@@ -158,6 +166,9 @@ impl ChatStream {
                 }
                 is_silent = self.silence.look() => {
                     self.running.follower.look();
+                    if self.running.patience().is_zero() {
+                        return Err(overdue());
+                    }
                     if is_silent {
                         self.out.extend_from_slice(sse::COMMENT);
                     }
@@ -222,6 +233,14 @@ fn moved(job: JobId) -> Error {
     Error::new(
         ErrorCode::WorkerReset,
         format!("this gateway is stopping; resume at /v1/tasks/{job}/stream of another one"),
+    )
+}
+
+/// Nobody has ended the job when its time was over.
+pub(crate) fn overdue() -> Error {
+    Error::new(
+        ErrorCode::DecodeTimeout,
+        "no answer came within the job's deadline; see that a scheduler runs, then ask again",
     )
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
 use axum::response::Response;
 use orchion_contract::job::{JobState, JobSummary, ListJobs};
 use orchion_contract::log::{Level, LogQuery, LogRecord};
@@ -113,6 +114,30 @@ pub(crate) async fn create(
     }
     let correlation = Correlation::of(&parts.extensions);
     tasks::submit(&gateway, fields, correlation).await
+}
+
+/// Where a job stands, and its answer once it ended
+#[utoipa::path(get, path = "/api/jobs/{id}", tag = "jobs",
+    params(("id" = String, Path, description = "Id of the job")),
+    responses(
+        (status = 200, description = "The job", body = JobView),
+        (status = 400, description = "This can be no job's id", body = ErrorBody),
+        (status = 404, description = "No such job", body = ErrorBody),
+    ))]
+pub(crate) async fn get(gateway: State<Arc<Gateway>>, id: Path<String>) -> Result<Json<JobView>> {
+    tasks::get(gateway, id).await
+}
+
+/// End a job; ending it twice changes nothing
+#[utoipa::path(post, path = "/api/jobs/{id}/cancel", tag = "jobs",
+    params(("id" = String, Path, description = "Id of the job")),
+    responses(
+        (status = 204, description = "It has ended; no token follows"),
+        (status = 400, description = "This can be no job's id", body = ErrorBody),
+        (status = 404, description = "No such job", body = ErrorBody),
+    ))]
+pub(crate) async fn cancel(gateway: State<Arc<Gateway>>, id: Path<String>) -> Result<StatusCode> {
+    tasks::cancel(gateway, id).await
 }
 
 /// What was logged about a job, oldest first

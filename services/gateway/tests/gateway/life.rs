@@ -145,6 +145,10 @@ async fn a_stream_that_outlives_the_grace_is_told_where_to_resume() {
     );
     assert!(gateway.ended().await);
     assert!(cluster.has_no_cancel());
+    // The lease outlives the gateway, so the client has time to come back elsewhere.
+    let leases = cluster.bus.bucket(LEASES);
+    let lease = leases.get(&LeaseKey::Gateway(submit.reader)).await.unwrap();
+    assert!(lease.and_then(|lease| lease.value).is_some());
 }
 
 #[tokio::test]

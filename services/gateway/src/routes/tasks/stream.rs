@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 
 use crate::error::{Error, Result, own};
 use crate::routes::chat::chunks::counted;
-use crate::routes::chat::failure;
+use crate::routes::chat::{failure, overdue};
 use crate::running::Running;
 use crate::sse::{self, Silence};
 use crate::state::Gateway;
@@ -119,6 +119,9 @@ impl TaskStream {
                 }
                 is_silent = self.silence.look() => {
                     self.running.follower.look();
+                    if self.running.patience().is_zero() {
+                        return Err(overdue());
+                    }
                     if is_silent {
                         self.out.extend_from_slice(sse::COMMENT);
                     }
