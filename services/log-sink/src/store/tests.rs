@@ -94,7 +94,7 @@ fn what_is_too_old_is_removed_by_our_own_clock() {
     // The writers' clocks stand at 1970; nothing is removed for that.
     store.insert(&entries(0..5)).unwrap();
     assert_eq!(store.clean(KEEP).unwrap().rows, 0);
-    let old = "UPDATE logs SET ingest_ms = ingest_ms - 3600000 WHERE ts_ms < 3";
+    let old = "UPDATE logs SET ingest_ms = ingest_ms - 3600001 WHERE ts_ms < 3";
     store.connection.execute(old, []).unwrap();
     assert_eq!(store.clean(KEEP).unwrap().rows, 3);
     assert_eq!(stored(&folder), [3, 4]);
