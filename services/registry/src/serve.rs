@@ -72,6 +72,7 @@ struct Active<'a> {
     /// Events that are still to be stored: they are history, and hold up nothing.
     untold: VecDeque<(Announcement, NodeEvent)>,
     retry: Option<tokio::time::Instant>,
+    failures: u32,
     check: Option<Check>,
     next_check: tokio::time::Instant,
     sweep_interval: Duration,
@@ -106,6 +107,7 @@ impl<'a> Active<'a> {
             owed: VecDeque::new(),
             untold: VecDeque::new(),
             retry: None,
+            failures: 0,
             check: None,
             next_check: tokio::time::Instant::now() + settings.sweep_interval,
             sweep_interval: settings.sweep_interval,
@@ -225,9 +227,15 @@ impl<'a> Active<'a> {
         if self.retry.is_some() || self.lease.epoch().is_none() {
             return;
         }
-        if let Err(error) = self.try_to_carry_out(watching).await {
-            tracing::warn!("{error:#}; trying again");
-            self.retry = Some(tokio::time::Instant::now() + RETRY);
+        match self.try_to_carry_out(watching).await {
+            Ok(()) => self.failures = 0,
+            Err(error) => {
+                self.failures += 1;
+                if self.failures.is_power_of_two() {
+                    tracing::warn!("{error:#}; trying again");
+                }
+                self.retry = Some(tokio::time::Instant::now() + RETRY);
+            }
         }
     }
 

@@ -63,11 +63,13 @@ impl Directory {
         }
     }
 
-    /// Takes in a registration. The first time a node was seen is kept.
+    /// Takes in a registration. The first time a node was seen is kept, and so is
+    /// its state: who lives is not decided here.
     pub fn register(&mut self, registration: Registration, unix_ms: UnixMs) -> Upsert {
         self.removed.remove(&registration.node);
         let before = self.nodes.get(&registration.node);
         let first_seen_ms = before.map_or(unix_ms, |before| before.first_seen_ms);
+        let state = before.map_or(NodeState::Online, |before| before.state);
         let node = Node {
             id: registration.node,
             instance: registration.instance,
@@ -76,7 +78,7 @@ impl Directory {
             labels: registration.labels,
             capabilities: registration.capabilities,
             replicas: registration.replicas,
-            state: NodeState::Online,
+            state,
             first_seen_ms,
             last_seen_ms: unix_ms,
             last_seen_unix: unix_ms / 1000,

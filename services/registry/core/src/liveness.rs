@@ -23,7 +23,7 @@ use std::time::Duration;
 pub const GRACE: Duration = Duration::from_secs(5);
 /// How long a node without a connection may take to come back.
 pub const SUSPICION: Duration = Duration::from_millis(300);
-/// A beat so soon after the end of a connection was sent before it.
+/// A message so soon after the end of a connection was sent before it.
 const IN_FLIGHT: Duration = Duration::from_millis(100);
 /// The longest pause between two inputs; [`Liveness::next_deadline`] sees to it.
 const PULSE: Duration = Duration::from_secs(1);
@@ -52,6 +52,15 @@ impl State {
             Self::Online => NodeState::Online,
             Self::Unconnected(_) | Self::Unwatched | Self::Silent => NodeState::Suspect,
             Self::Lost => NodeState::Lost,
+        }
+    }
+
+    /// Whether a sign of life that comes now was sent before the connection
+    /// ended, and only came another way.
+    fn was_in_flight(self, now: Now) -> bool {
+        match self {
+            Self::Unconnected(since) => now < since + IN_FLIGHT,
+            Self::Online | Self::Unwatched | Self::Silent | Self::Lost => false,
         }
     }
 }
@@ -182,10 +191,15 @@ impl Liveness {
     }
 
     fn registered(&mut self, node: NodeId, interval: Duration, now: Now) {
-        let before = self.members.get(&node).map(|member| member.state.shown());
-        self.insert(node.clone(), State::Online, interval, Some(now));
-        if before.is_some_and(|before| before != NodeState::Online) {
-            self.tell(&node, "it registered again");
+        let before = self.members.get(&node).map(|member| member.state);
+        match before {
+            Some(state) if state.was_in_flight(now) => self.insert(node, state, interval, None),
+            Some(_) | None => {
+                self.insert(node.clone(), State::Online, interval, Some(now));
+                if before.is_some_and(|before| before.shown() != NodeState::Online) {
+                    self.tell(&node, "it registered again");
+                }
+            }
         }
     }
 
@@ -208,14 +222,8 @@ impl Liveness {
         let Some(member) = self.members.get_mut(node) else {
             return;
         };
-        match member.state {
-            // Sent before the connection ended; it only came another way.
-            State::Unconnected(since) if now < since + IN_FLIGHT => return,
-            State::Online
-            | State::Unconnected(_)
-            | State::Unwatched
-            | State::Silent
-            | State::Lost => {}
+        if member.state.was_in_flight(now) {
+            return;
         }
         member.alive = Some(now);
         member.interval = interval.clamp(INTERVALS.0, INTERVALS.1);

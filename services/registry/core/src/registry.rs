@@ -109,6 +109,14 @@ impl Registry {
         let node = registration.node.clone();
         let interval = Duration::from_millis(registration.heartbeat_ms);
         let upsert = self.directory.register(registration, at.unix_ms);
+        let registered = liveness::Input::Registered {
+            node: node.clone(),
+            interval,
+        };
+        self.liveness.handle(registered, at.now);
+        if let Some(state) = self.liveness.state(&node) {
+            self.directory.set_state(&node, state);
+        }
         match upsert {
             Upsert::New => self.news(&node, Announcement::Registered, "it registered", at),
             Upsert::OtherProcess => {
@@ -118,11 +126,7 @@ impl Registry {
             Upsert::Changed => self.save(&node),
             Upsert::Same => {}
         }
-        let known = liveness::Input::Registered {
-            node: node.clone(),
-            interval,
-        };
-        self.tell(known, at);
+        self.follow(at);
         let first_seen_ms = self.directory.get(&node).map(|node| node.first_seen_ms);
         Ok(Registered {
             first_seen_ms: first_seen_ms.unwrap_or(at.unix_ms),
@@ -264,6 +268,10 @@ impl Registry {
 
     fn tell(&mut self, input: liveness::Input, at: Moment) {
         self.liveness.handle(input, at.now);
+        self.follow(at);
+    }
+
+    fn follow(&mut self, at: Moment) {
         while let Some(effect) = self.liveness.next_effect() {
             match effect {
                 liveness::Effect::Changed {

@@ -1,6 +1,7 @@
 //! What the registry answers.
 
 use crate::world::{Agent, Registry, SOON, config, list, listen, process, shows};
+use futures_util::future::join_all;
 use orchion_bus::Error;
 use orchion_contract::node::NodeState::Online;
 use orchion_contract::node::{Empty, Unregister};
@@ -132,4 +133,41 @@ async fn it_waits_for_nats_and_serves_when_it_is_there() {
     agent.register().await;
     registry.terminate();
     assert!(registry.wait(SOON).await.success());
+}
+
+#[tokio::test]
+async fn many_speak_at_once() {
+    let nats = NatsServer::start().await;
+    let _registry = Registry::start(config(&nats, true));
+    let bus = Agent::connect(&nats, "w").await.bus;
+    let agents: Vec<Agent> = (10..60)
+        .map(|number| Agent {
+            bus: bus.clone(),
+            node: NodeId::new(format!("n{number}")).unwrap(),
+            instance: InstanceId::random(),
+        })
+        .collect();
+    join_all(agents.iter().map(|agent| async {
+        agent.register().await;
+        agent.beat().await;
+        assert!(list(&bus).await.is_sorted_by_key(|node| node.id.clone()));
+        agent.register().await;
+    }))
+    .await;
+    let (leaving, staying) = agents.split_at(25);
+    let leave = leaving.iter().map(|agent| async {
+        let leave = Unregister {
+            node: agent.node.clone(),
+            instance: None,
+        };
+        let left = bus.ask_patiently(&UNREGISTER, &(), &leave, SOON);
+        left.await.unwrap();
+    });
+    let beat = staying.iter().map(Agent::beat);
+    tokio::join!(join_all(leave), join_all(beat));
+    let expected: Vec<_> = staying
+        .iter()
+        .map(|agent| (agent.node.as_str(), Online))
+        .collect();
+    shows(&bus, &expected).await;
 }

@@ -4,6 +4,7 @@ use crate::world::{Agent, Registry, SOON, config, list, listen, process, shows};
 use orchion_contract::buckets::NODES;
 use orchion_contract::node::NodeState::{Lost, Online};
 use orchion_testkit::{NatsServer, Proxy, eventually};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 #[tokio::test]
@@ -168,4 +169,27 @@ async fn wipe(nats: &NatsServer) {
         .request("$JS.API.STREAM.PURGE.KV_nodes", "".into())
         .await;
     assert!(String::from_utf8_lossy(&purged.unwrap().payload).contains("\"success\":true"));
+}
+
+#[tokio::test]
+async fn the_products_own_server_tells_of_deaths_too() {
+    let settings = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../nats/loopback.conf");
+    let nats = NatsServer::with_config(&settings, &[]).await;
+    let mut own = config(&nats, false);
+    (own.nats.user, own.nats.password) = (None, None);
+    own.nats.system_user = Some("liveness".to_owned());
+    let as_agent = orchion_bus::Config {
+        url: nats.url(),
+        ..orchion_bus::Config::default()
+    };
+    let _registry = Registry::start(own);
+    let agent = Agent::connect_to(&as_agent, "a").await;
+    let watcher = Agent::connect_to(&as_agent, "w").await;
+    let alive = agent.live().await;
+    shows(&watcher.bus, &[("a", Online)]).await;
+    alive.abort();
+    let died = Instant::now();
+    shows(&watcher.bus, &[("a", Lost)]).await;
+    let after = died.elapsed();
+    assert!(after < Duration::from_secs(1), "{after:?}");
 }

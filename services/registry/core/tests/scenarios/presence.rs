@@ -67,6 +67,17 @@ fn a_beat_that_was_in_flight_when_the_agent_died_does_not_save_it() {
 }
 
 #[test]
+fn neither_does_a_registration_that_was_in_flight() {
+    let mut world = World::settled();
+    let connection = world.join("a");
+    world.disconnect(connection, "Client Closed");
+    world.run(3);
+    world.register("a", "1");
+    world.run(297);
+    assert_eq!(world.state("a"), Some(Lost));
+}
+
+#[test]
 fn a_beat_that_came_another_way_saves_it() {
     let mut world = World::settled();
     let connection = world.join("a");
