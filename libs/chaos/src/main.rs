@@ -1,0 +1,90 @@
+//! Kills what answers, in mid-answer, and counts what clients lose.
+//!
+//! The separate binaries run as they are shipped: two gateways, two
+//! schedulers, a registry, log-sink, two agents with an engine each, and a real
+//! nats-server. Clients stream answers whose every token they can check; one
+//! process gets SIGKILL while all of them are in the middle of theirs. Nothing
+//! but the clients and the stored transcripts judges.
+
+mod cluster;
+mod finals;
+mod llama;
+mod round;
+mod table;
+
+use clap::Parser;
+use round::Victim;
+use std::process::ExitCode;
+
+/// Kills processes under streams and counts what is lost.
+#[derive(Parser)]
+#[command(name = "chaos", version)]
+struct Options {
+    /// Kills of each kind.
+    #[arg(long, default_value_t = 20)]
+    runs: u32,
+    /// Streams that are under way at each kill.
+    #[arg(long, default_value_t = 20)]
+    streams: u32,
+    /// Tokens of each answer.
+    #[arg(long, default_value_t = 80)]
+    tokens: u32,
+    /// Milliseconds between two tokens.
+    #[arg(long, default_value_t = 25)]
+    pace_ms: u64,
+    /// Only these victims.
+    #[arg(long, value_enum)]
+    only: Vec<Victim>,
+    /// Real llama-servers instead of the mock engine: path of the program and of a model.
+    #[arg(long, num_args = 2, value_names = ["LLAMA_SERVER", "MODEL"])]
+    llama: Option<Vec<std::path::PathBuf>>,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return table::complain(&format!("start the runtime: {error}")),
+    };
+    let done = match &options.llama {
+        Some(paths) => runtime.block_on(llama::run(&paths[0], &paths[1], options.runs)),
+        None => runtime.block_on(run(&options)),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => table::complain("something was lost: see the table"),
+        Err(error) => table::complain(&format!("{error:#}")),
+    }
+}
+
+/// Runs every kind and prints the table; whether nothing was lost.
+async fn run(options: &Options) -> anyhow::Result<bool> {
+    let victims = if options.only.is_empty() {
+        Victim::ALL.to_vec()
+    } else {
+        options.only.clone()
+    };
+    let mut rows = Vec::new();
+    for victim in victims {
+        let mut cluster = cluster::Cluster::start(cluster::Engines::Mock).await?;
+        let finals = finals::Finals::watch(&cluster).await?;
+        let mut row = table::Row::new(victim);
+        for n in 0..options.runs {
+            let load = round::Load {
+                streams: options.streams,
+                tokens: options.tokens,
+                pace_ms: options.pace_ms,
+            };
+            let outcome = round::run(&mut cluster, &finals, victim, load).await?;
+            table::progress(victim, n, &outcome);
+            row.add(outcome);
+        }
+        rows.push(row);
+    }
+    table::print(&rows, options.runs, options.streams);
+    Ok(rows.iter().all(table::Row::is_good))
+}
