@@ -41,7 +41,7 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     match start(&matches, terminal) {
         Ok(code) => code,
         Err(failure) => {
-            if !matches!(failure.kind, Kind::NobodyReads | Kind::Interrupted) {
+            if !failure.is_silent() {
                 terminal.failure(&failure);
             }
             failure.exit_code()

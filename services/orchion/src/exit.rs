@@ -166,6 +166,11 @@ impl Failure {
         matches!(self.kind, Kind::Unavailable | Kind::Retry)
     }
 
+    /// Whether there is nothing to say: the user knows already.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.message.is_empty() || matches!(self.kind, Kind::NobodyReads | Kind::Interrupted)
+    }
+
     /// The exit code of the program.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.kind.code())

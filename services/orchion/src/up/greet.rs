@@ -164,7 +164,7 @@ fn tell(
         return Ok(());
     }
     terminal.line(&format!(
-        "{} in {}\n\n{}",
+        "{} in {}\n\n{}\n",
         terminal.paint(GOOD, "Orchion runs:"),
         span(millis(took)),
         answer(terminal, hello),
@@ -172,7 +172,7 @@ fn tell(
     if options.check {
         return Ok(());
     }
-    terminal.line(&places(terminal, plan, data))?;
+    terminal.text(&format!("\n{}\n", places(terminal, plan, data)))?;
     terminal.line(&steps(terminal, plan, &hello.model))
 }
 
@@ -196,9 +196,9 @@ fn places(terminal: Terminal, plan: &Plan, data: &DataDir) -> String {
     let base = &plan.base;
     let rows = [
         ("HTTP", format!("{base}  (OpenAI: {base}/v1)")),
-        ("NATS", format!("nats://{}", plan.nats)),
+        ("NATS", plan.nats_url()),
         ("data", data.root().display().to_string()),
-        ("log", data.log().display().to_string()),
+        ("log ", data.log().display().to_string()),
     ];
     let rows = rows.map(|(name, value)| format!("  {}  {value}\n", terminal.paint(DIM, name)));
     rows.concat()
@@ -241,7 +241,7 @@ fn steps(terminal: Terminal, plan: &Plan, model: &str) -> String {
 fn document(plan: &Plan, data: &DataDir, hello: &Hello) -> Value {
     json!({
         "url": plan.base.to_string(),
-        "nats": format!("nats://{}", plan.nats),
+        "nats": plan.nats_url(),
         "data_dir": data.root(),
         "log": data.log(),
         "join": plan.join.as_ref().map(ToString::to_string),

@@ -101,6 +101,16 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Where NATS is: for other hosts when it is open to them.
+    pub(super) fn nats_url(&self) -> String {
+        match &self.join {
+            Some(join) => join.nats_url(),
+            None => format!("nats://{}", self.nats),
+        }
+    }
+}
+
 fn gateway(options: &Up, data: &DataDir, flags: &Flags<'_>) -> Result<orchion_gateway::Config> {
     let mut given = flags.service();
     if let Some(port) = options.http_port {

@@ -13,13 +13,6 @@ use crate::gateway::Gateway;
 use crate::http::{self, Base, Request};
 use crate::nats;
 
-/// Where engines usually listen: llama-server, Ollama, vLLM, LM Studio.
-const ENGINES: [(&str, u16); 4] = [
-    ("llama-server", 8080),
-    ("Ollama", 11434),
-    ("vLLM", 8000),
-    ("LM Studio", 1234),
-];
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The server's greeting tells what it can; no user is needed for it.
@@ -120,7 +113,7 @@ async fn nodes(gateway: &Gateway) -> Check {
     let replicas = online.iter().flat_map(|node| &node.replicas);
     let ready = replicas.filter(|replica| replica.ready).count();
     let found = format!(
-        "{} of {} online, {ready} models ready",
+        "{} of {} online; models ready on them: {ready}",
         online.len(),
         nodes.len()
     );
@@ -143,10 +136,13 @@ async fn nodes(gateway: &Gateway) -> Check {
 pub(super) async fn engines(gateway: &Gateway) -> Check {
     const NAME: &str = "engines";
     let mut found = Vec::new();
-    for (engine, port) in ENGINES {
-        let is_gateway = gateway.base().is_local() && gateway.base().port() == port;
-        if !is_gateway && serves_models(port).await {
-            found.push(format!("{engine} on port {port}"));
+    for place in orchion_node_agent::NodeAgent::default().probe {
+        let Ok(base) = Base::parse(&place) else {
+            continue;
+        };
+        let is_gateway = gateway.base().is_local() && gateway.base().port() == base.port();
+        if !is_gateway && serves_models(&base).await {
+            found.push(place);
         }
     }
     if found.is_empty() {
@@ -159,17 +155,14 @@ pub(super) async fn engines(gateway: &Gateway) -> Check {
     Check::ok(NAME, found.join(", "))
 }
 
-async fn serves_models(port: u16) -> bool {
-    let Ok(base) = Base::parse(&format!("http://127.0.0.1:{port}")) else {
-        return false;
-    };
+async fn serves_models(base: &Base) -> bool {
     let request = Request {
         method: Method::GET,
         path: "/v1/models",
         headers: Vec::new(),
         body: None,
     };
-    let asked = tokio::time::timeout(PROBE_TIMEOUT, http::send(&base, request)).await;
+    let asked = tokio::time::timeout(PROBE_TIMEOUT, http::send(base, request)).await;
     match asked {
         Ok(Ok(response)) => {
             // An Orchion gateway names every answer; an engine does not.

@@ -1,0 +1,121 @@
+//! A running `orchion up` with a folder of its own.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::time::Duration;
+
+use orchion_testkit::process::find_binary;
+use orchion_testkit::{Program, Running, eventually};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Until a first answer: the starter engine writes its model.
+pub const READY: Duration = Duration::from_secs(60);
+
+pub struct Up {
+    pub process: Running,
+    data: Arc<TempDir>,
+}
+
+impl Up {
+    /// Starts it on free ports.
+    pub fn start(arguments: &[&str]) -> Self {
+        let free = ["--http-port", "0", "--nats-port", "0"];
+        Self::start_as_told(&[&free, arguments].concat())
+    }
+
+    /// Starts it with these arguments alone; what is not told is on a free port.
+    pub fn start_as_told(arguments: &[&str]) -> Self {
+        let data = Arc::new(TempDir::with_prefix("orchion-up-").unwrap());
+        // An engine of this machine that a test does not know must not answer.
+        let settings = "[gateway]\nhttp_port = 0\n[node-agent]\nprobe = []\n";
+        fs::write(data.path().join("orchion.toml"), settings).unwrap();
+        Self::in_folder(data, arguments)
+    }
+
+    /// Another one in the same folder.
+    pub fn beside(&self, arguments: &[&str]) -> Self {
+        let free = ["--http-port", "0", "--nats-port", "0"];
+        Self::in_folder(self.data.clone(), &[&free, arguments].concat())
+    }
+
+    /// The next one in the same folder.
+    pub fn again(self, arguments: &[&str]) -> Self {
+        self.beside(arguments)
+    }
+
+    fn in_folder(data: Arc<TempDir>, arguments: &[&str]) -> Self {
+        // Beside our program is where it looks for the starter engine.
+        let _ = find_binary("orchion-engine");
+        let process = program(data.path()).arg("up").args(arguments).start();
+        Self { process, data }
+    }
+
+    /// An agent that joins with `line`, with a folder inside ours.
+    pub fn agent(&self, name: &str, line: &str) -> Running {
+        let folder = self.data.path().join(name);
+        program(self.data.path())
+            .args(["agent", "--join", line, "--data-dir"])
+            .arg(&folder)
+            .start()
+    }
+
+    /// Where its gateway is, once the first answer has come.
+    pub async fn url(&self) -> String {
+        eventually("the first answer", READY, async || {
+            self.process.stdout().contains('\n').then_some(())
+        })
+        .await;
+        self.document()["url"].as_str().unwrap().to_owned()
+    }
+
+    /// What `--json` has printed.
+    pub fn document(&self) -> Value {
+        serde_json::from_str(self.process.stdout().lines().next().unwrap()).unwrap()
+    }
+
+    /// No process names the folder any more: every child has it on its command line.
+    pub async fn nothing_is_left(&self) {
+        eventually(
+            "the end of every process",
+            Duration::from_secs(10),
+            async || {
+                let left = naming(self.data.path());
+                if left.is_empty() { Ok(()) } else { Err(left) }
+            },
+        )
+        .await;
+    }
+}
+
+fn program(data: &Path) -> Program {
+    Program::at(Path::new(env!("CARGO_BIN_EXE_orchion")))
+        .dir(data)
+        .env("ORCHION_DATA_DIR", data)
+}
+
+/// Command lines of living processes that name `folder`.
+fn naming(folder: &Path) -> Vec<String> {
+    let folder = folder.to_string_lossy();
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .filter_map(|process| fs::read(process.path().join("cmdline")).ok())
+        .map(|raw| String::from_utf8_lossy(&raw).replace('\0', " "))
+        .filter(|command| command.contains(&*folder))
+        .collect()
+}
+
+/// Runs a command against the gateway at `url`.
+pub fn orchion(url: &str, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_orchion"))
+        .args(arguments)
+        .env("ORCHION_URL", url)
+        .output()
+        .unwrap()
+}
+
+pub fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
