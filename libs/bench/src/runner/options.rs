@@ -60,6 +60,7 @@ impl RunOptions {
         settled.scratch = folder(&self.scratch)?;
         settled.out = folder(&self.out)?;
         remove(&settled.out, "json")?;
+        remove(&settled.out, "md")?;
         remove(&folder(&settled.scratch.join("logs"))?, "log")?;
         Ok(settled)
     }
