@@ -245,3 +245,70 @@ impl Queue {
         .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use orchion_contract::transcript::Frame;
+
+    fn item(sequence: u64) -> Item {
+        let frame = Frame {
+            attempt: 1,
+            index: sequence,
+            pieces: Vec::new(),
+        };
+        Item::Entry(sequence, Entry::Frame(frame))
+    }
+
+    fn sequences(items: &VecDeque<Item>) -> Vec<u64> {
+        let sequence = |item: &Item| match item {
+            Item::Entry(sequence, _) => *sequence,
+            Item::Reopened => 0,
+        };
+        items.iter().map(sequence).collect()
+    }
+
+    #[tokio::test]
+    async fn what_came_is_taken_at_once_and_in_order() {
+        let queue = Queue::default();
+        for n in 1..=3 {
+            queue.push(item(n), 10);
+        }
+        let mut taken = VecDeque::new();
+        assert!(queue.take(&mut taken).await.is_ok());
+        assert_eq!(sequences(&taken), [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn what_has_no_room_ends_the_queue_behind_what_was_kept() {
+        let queue = Queue::default();
+        queue.push(item(1), QUEUE_BYTES);
+        queue.push(item(2), 1);
+        let mut taken = VecDeque::new();
+        assert!(queue.take(&mut taken).await.is_ok());
+        // Room again, but what follows would leave a hole.
+        queue.push(item(3), 1);
+        assert_eq!(sequences(&taken), [1]);
+        taken.clear();
+        assert!(queue.take(&mut taken).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn one_entry_always_has_room() {
+        let queue = Queue::default();
+        queue.push(item(1), QUEUE_BYTES * 2);
+        let mut taken = VecDeque::new();
+        assert!(queue.take(&mut taken).await.is_ok());
+        assert_eq!(sequences(&taken), [1]);
+    }
+
+    #[tokio::test]
+    async fn a_waiting_caller_is_woken() {
+        let queue = Queue::default();
+        let mut taken = VecDeque::new();
+        let push = async { queue.push(item(1), 1) };
+        let (took, ()) = tokio::join!(queue.take(&mut taken), push);
+        assert!(took.is_ok());
+        assert_eq!(sequences(&taken), [1]);
+    }
+}

@@ -1,5 +1,7 @@
 //! Reading a JSON body: one object, each field checked by name.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_LENGTH;
@@ -11,6 +13,8 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 
+/// How long a body may take to come.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How much of a body that is too large is read and thrown away, so that its
 /// sender gets to read the answer: this many times the limit.
 const DRAINED: usize = 16;
@@ -25,8 +29,12 @@ impl Fields {
     /// # Errors
     /// Too large, not JSON, or not an object.
     pub(crate) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Self> {
-        let bytes = read(headers, body, limit).await?;
-        Self::parse(&bytes)
+        let read = tokio::time::timeout(PATIENCE, read(headers, body, limit)).await;
+        let bytes = read.map_err(|_| {
+            let message = "the body did not come in time; send it at once";
+            Error::new(ErrorCode::InvalidParams, message)
+        })?;
+        Self::parse(&bytes?)
     }
 
     /// Reads the fields of a text.

@@ -16,6 +16,9 @@ const ROLES: [&str; 6] = [
     "function",
 ];
 
+/// Longest name of a model, in bytes.
+const LONGEST_MODEL: usize = 256;
+
 /// A chat request, checked.
 pub(crate) struct ChatRequest {
     pub(crate) spec: JobSpec,
@@ -61,6 +64,12 @@ impl ChatRequest {
 /// Absent, empty or no text.
 pub(crate) fn model(fields: &mut Fields, name: &str) -> Result<ModelName> {
     match fields.text(name)? {
+        Some(model) if model.len() > LONGEST_MODEL => Err(Error::invalid(
+            name,
+            format!(
+                "`{name}` is longer than {LONGEST_MODEL} bytes; GET /v1/models lists the models"
+            ),
+        )),
         Some(model) => Ok(ModelName::from(model)),
         None => Err(Error::invalid(
             name,
@@ -253,6 +262,7 @@ mod tests {
         let cases = [
             ("model", json!("")),
             ("model", json!(5)),
+            ("model", json!("m".repeat(257))),
             ("model", Value::Null),
             ("messages", json!([])),
             ("messages", json!("hi")),
