@@ -8,12 +8,19 @@
 pub mod answer;
 mod body;
 pub mod chunk;
+pub mod claim;
+pub mod fleet;
 pub mod http;
 pub mod keeper;
+pub mod launch;
+pub mod llamacpp;
 pub mod openai;
+pub mod probe;
 mod quote;
 pub mod roster;
 pub mod sse;
+pub mod starter;
+pub mod supervise;
 mod trial;
 
 use futures_util::future::BoxFuture;
@@ -21,11 +28,7 @@ use orchion_contract::job::JobSpec;
 use orchion_contract::node::{Continuation, EngineKind};
 use orchion_contract::{ErrorBody, ErrorCode};
 use orchion_node_agent_core::Behind;
-use orchion_service::Tasks;
 use orchion_transcript::Prefix;
-
-use crate::config::NodeAgent;
-use roster::Roster;
 
 pub use answer::{Answer, Said};
 
@@ -157,13 +160,23 @@ pub enum Error {
     /// The job cannot be put to this engine.
     #[error("{0}")]
     Unfit(String),
+    /// The beginning of the answer cannot be taken up here.
+    #[error("the answer was cut and cannot be continued: {0}; ask again for a new answer")]
+    CannotGoOn(String),
 }
 
 impl Error {
     /// Whether no other attempt would help: the job ends with this.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::Refused { .. } | Self::Unfit(_))
+        match self {
+            Self::Refused { .. } | Self::Unfit(_) | Self::CannotGoOn(_) => true,
+            Self::Http(_)
+            | Self::Unavailable { .. }
+            | Self::Cut(_)
+            | Self::Failed(_)
+            | Self::Strange(_) => false,
+        }
     }
 
     /// Whether the engine itself may be gone, so that it is looked at now.
@@ -171,7 +184,11 @@ impl Error {
     pub fn is_doubtful(&self) -> bool {
         match self {
             Self::Http(_) | Self::Unavailable { .. } | Self::Cut(_) => true,
-            Self::Refused { .. } | Self::Failed(_) | Self::Strange(_) | Self::Unfit(_) => false,
+            Self::Refused { .. }
+            | Self::Failed(_)
+            | Self::Strange(_)
+            | Self::Unfit(_)
+            | Self::CannotGoOn(_) => false,
         }
     }
 
@@ -186,7 +203,8 @@ impl Error {
             )
             | Self::Cut(_)
             | Self::Failed(_)
-            | Self::Strange(_) => ErrorCode::WorkerReset,
+            | Self::Strange(_)
+            | Self::CannotGoOn(_) => ErrorCode::WorkerReset,
             Self::Refused { .. } | Self::Unfit(_) => ErrorCode::InvalidParams,
         };
         let message = self.to_string();
@@ -197,24 +215,5 @@ impl Error {
         let mut body = ErrorBody::new(code, message);
         body.engine = Some(kind.to_string());
         body
-    }
-}
-
-/// Takes in the engines of this host.
-pub fn start(settings: &NodeAgent, roster: &Roster, tasks: &Tasks) {
-    for engine in &settings.engines {
-        let Some(url) = &engine.url else { continue };
-        let Ok(target) = http::Target::parse(url) else {
-            continue;
-        };
-        let name = format!("{}-{}", engine.kind, target.port());
-        let client = http::Client::new(target, engine.api_key.as_ref());
-        let adapter = Box::new(openai::OpenAi::new(client));
-        let engine = roster.add(name, adapter, engine.clone());
-        let (roster, look) = (roster.clone(), settings.capability_interval.get());
-        tasks.spawn_optional("engine", move |stop| async move {
-            keeper::keep(engine, roster, look, stop).await;
-            Ok(())
-        });
     }
 }

@@ -28,6 +28,7 @@ use orchion_service::{DEFAULT_GRACE, Program, Tasks, Threads};
 pub use config::{Config, EngineSettings, NodeAgent};
 
 use agent::Profile;
+use engine::fleet::Fleet;
 use engine::roster::Roster;
 use executor::{Executor, Limits};
 use heartbeat::Pace;
@@ -72,7 +73,8 @@ pub async fn start(config: Config, tasks: &Tasks) -> anyhow::Result<()> {
     bus.attach(tasks);
     tasks.after_all("leave", agent::leave(bus.clone(), node.clone()));
     let roster = Roster::new();
-    engine::start(&settings, &roster, tasks);
+    let path = settings.data_dir();
+    Fleet::new(roster.clone(), tasks, &settings, &path).start();
     work(&settings, bus, node, roster, tasks).await
 }
 

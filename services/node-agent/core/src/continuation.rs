@@ -131,6 +131,10 @@ fn behind(
     let has_ids = prefix.ids.as_ref().is_some_and(|ids| !ids.is_empty());
     match replica.continuation {
         Continuation::Ids if has_ids && verified => Ok(Behind::Ids),
+        Continuation::Ids | Continuation::Text if kind == EngineKind::Starter => Err(
+            "the starter engine goes on behind token ids only, and its beginning has none"
+                .to_owned(),
+        ),
         Continuation::Ids | Continuation::Text => Ok(Behind::Text),
         Continuation::None | Continuation::Unknown => Err(format!(
             "the engine ({kind}) cannot go on behind a beginning"

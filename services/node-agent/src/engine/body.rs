@@ -16,8 +16,14 @@ pub(super) struct BodyWriter {
 }
 
 impl BodyWriter {
-    /// Begins with what every request has: model, stream, seed, limit.
-    pub(super) fn new(ask: &Ask<'_>) -> Self {
+    /// Begins with nothing.
+    pub(super) fn bare() -> Self {
+        Self { out: vec![b'{'] }
+    }
+
+    /// Begins with what every request has: model, stream, seed, limit. The seed
+    /// is cut to what the engine takes.
+    pub(super) fn new(ask: &Ask<'_>, largest_seed: u64) -> Self {
         let mut out = Vec::with_capacity(ask.spec.body.get().len() + 512);
         out.push(b'{');
         let mut writer = Self { out };
@@ -25,7 +31,7 @@ impl BodyWriter {
         writer.raw("stream", "true");
         writer.raw("stream_options", r#"{"include_usage":true}"#);
         if let Some(seed) = ask.seed() {
-            writer.field("seed", &seed);
+            writer.field("seed", &(seed % largest_seed));
         }
         if let Some(most) = ask.max_tokens() {
             writer.field("max_tokens", &most);
@@ -55,7 +61,9 @@ impl BodyWriter {
             .ok_or_else(|| Error::Unfit("the request is not a JSON object".to_owned()))?
             .trim();
         if !inner.is_empty() {
-            self.out.push(b',');
+            if self.out.len() > 1 {
+                self.out.push(b',');
+            }
             self.out.extend_from_slice(inner.as_bytes());
         }
         Ok(self.end())
@@ -102,7 +110,7 @@ pub(super) fn with_beginning(
             }
             (name, _) if name == input => {
                 let prompt: String = serde_json::from_str(value.get()).map_err(|_| {
-                    Error::Unfit("only a prompt that is one text can be continued".to_owned())
+                    Error::CannotGoOn("only a prompt that is one text can be continued".to_owned())
                 })?;
                 writer.field(name, &(prompt + &rest.prefix.text));
             }
@@ -189,7 +197,7 @@ mod tests {
             spec,
             rest: Some(rest),
         };
-        let writer = BodyWriter::new(&ask);
+        let writer = BodyWriter::new(&ask, u64::MAX);
         read(&with_beginning(writer, spec.workload, &spec.body, rest).unwrap())
     }
 
@@ -200,7 +208,11 @@ mod tests {
             spec: &spec,
             rest: None,
         };
-        let body = read(&BodyWriter::new(&ask).with_body(&spec.body).unwrap());
+        let body = read(
+            &BodyWriter::new(&ask, u64::MAX)
+                .with_body(&spec.body)
+                .unwrap(),
+        );
         assert_eq!(
             body,
             json!({"model": "m\"x", "stream": true, "stream_options": {"include_usage": true},
@@ -233,12 +245,31 @@ mod tests {
     }
 
     #[test]
+    fn a_seed_is_cut_to_what_the_engine_takes() {
+        let spec = JobSpec {
+            seed: Some(u64::MAX),
+            ..spec(Workload::Chat, "{}")
+        };
+        let ask = Ask {
+            spec: &spec,
+            rest: None,
+        };
+        let body = BodyWriter::new(&ask, u64::from(u32::MAX)).with_body(&spec.body);
+        let seed = read(&body.unwrap())["seed"].as_u64().unwrap();
+        assert!(seed < u64::from(u32::MAX), "{seed} stands for random");
+    }
+
+    #[test]
     fn an_empty_body_is_an_object_still() {
         let spec = spec(Workload::Chat, "{}");
         let ask = Ask {
             spec: &spec,
             rest: None,
         };
-        assert!(BodyWriter::new(&ask).with_body(&spec.body).is_ok());
+        assert!(
+            BodyWriter::new(&ask, u64::MAX)
+                .with_body(&spec.body)
+                .is_ok()
+        );
     }
 }

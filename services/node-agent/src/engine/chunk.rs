@@ -15,8 +15,16 @@ pub struct Chunk<'a> {
     choices: Vec<Choice<'a>>,
     usage: Option<EngineUsage>,
     timings: Option<Timings>,
+    orchion: Option<Orchion>,
     #[serde(borrow)]
     error: Option<&'a RawValue>,
+}
+
+/// What the starter adds: the ids of exactly the tokens of this chunk's text.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Orchion {
+    ids: Vec<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -83,7 +91,6 @@ pub struct RawChunk<'a> {
     stop_type: Option<String>,
     tokens_predicted: Option<u64>,
     tokens_evaluated: Option<u64>,
-    tokens_cached: Option<u64>,
     timings: Option<Timings>,
     #[serde(borrow)]
     error: Option<&'a RawValue>,
@@ -119,6 +126,8 @@ impl Seen {
             self.usage = chunk.usage;
         }
         let so_far = chunk.timings.and_then(|timings| timings.predicted_n);
+        // The starter gives one choice.
+        let mut of_starter = chunk.orchion.map(|orchion| orchion.ids);
         for choice in chunk.choices {
             if let Some(reason) = choice.finish_reason {
                 self.finish_reason.get_or_insert(reason);
@@ -133,7 +142,10 @@ impl Seen {
                 data: None,
                 tokens: 0,
                 logprobs: choice.logprobs.filter(|raw| !is_empty(raw)).map(owned),
-                ids: choice.token_ids.filter(|ids| !ids.is_empty()),
+                ids: choice
+                    .token_ids
+                    .or_else(|| of_starter.take())
+                    .filter(|ids| !ids.is_empty()),
             };
             self.add(piece, so_far, pieces);
         }
@@ -164,7 +176,6 @@ impl Seen {
                 prompt_tokens_details: None,
             });
         }
-        let _ = chunk.tokens_cached;
         let so_far = chunk.timings.and_then(|timings| timings.predicted_n);
         let piece = Piece {
             text: Some(chunk.content).filter(|text| !text.is_empty()),

@@ -6,6 +6,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -96,6 +97,19 @@ impl Target {
         format!("{}:{}", self.host, self.port)
     }
 
+    /// Its host.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.host.trim_start_matches('[').trim_end_matches(']')
+    }
+
+    /// Whether it is this very host, by its loopback address.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        let address = self.host().parse::<std::net::IpAddr>();
+        self.host() == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    }
+
     /// Its port.
     #[must_use]
     pub fn port(&self) -> u16 {
@@ -109,8 +123,8 @@ impl Target {
     }
 
     async fn connect(&self) -> Result<TcpStream, Error> {
-        let host = self.host.trim_start_matches('[').trim_end_matches(']');
-        let connected = tokio::time::timeout(CONNECT, TcpStream::connect((host, self.port))).await;
+        let tcp = TcpStream::connect((self.host(), self.port));
+        let connected = tokio::time::timeout(CONNECT, tcp).await;
         let tcp = match connected {
             Ok(Ok(tcp)) => tcp,
             Ok(Err(error)) => return Err(Error::Connect(self.authority(), error)),
@@ -122,10 +136,10 @@ impl Target {
     }
 }
 
-/// An engine as something to be asked.
+/// An engine as something to be asked; clones are the same.
 #[derive(Clone, Debug)]
 pub struct Client {
-    target: Target,
+    target: Arc<Mutex<Target>>,
     authorization: Option<HeaderValue>,
 }
 
@@ -139,15 +153,23 @@ impl Client {
             Some(value)
         };
         Self {
-            target,
+            target: Arc::new(Mutex::new(target)),
             authorization: key.and_then(bearer),
         }
     }
 
     /// Where the engine is.
     #[must_use]
-    pub fn target(&self) -> &Target {
-        &self.target
+    pub fn target(&self) -> Target {
+        self.target
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The engine was started again and listens elsewhere.
+    pub fn move_to(&self, target: Target) {
+        *self.target.lock().unwrap_or_else(PoisonError::into_inner) = target;
     }
 
     /// Reads a small answer whole.
@@ -191,17 +213,18 @@ impl Client {
             })
         };
         let answered = tokio::time::timeout(patience, asked).await;
-        answered.unwrap_or_else(|_| Err(Error::Timeout(self.target.authority())))
+        answered.unwrap_or_else(|_| Err(Error::Timeout(self.target().authority())))
     }
 
     async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Begun, Error> {
-        let at = self.target.authority();
+        let target = self.target();
+        let at = target.authority();
         let broken = |error| Error::Broken(at.clone(), error);
-        let tcp = self.target.connect().await?;
+        let tcp = target.connect().await?;
         let (mut sender, mut connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(tcp))
             .await
             .map_err(broken)?;
-        let answer = sender.send_request(self.request(method, path, body));
+        let answer = sender.send_request(self.request(&target, method, path, body));
         let mut answer = std::pin::pin!(answer);
         let mut is_open = true;
         let answer = poll_fn(|cx| {
@@ -227,13 +250,19 @@ impl Client {
         })
     }
 
-    fn request(&self, method: Method, path: &str, body: Bytes) -> Request<Full<Bytes>> {
+    fn request(
+        &self,
+        target: &Target,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
-        let path = format!("{}{path}", self.target.base);
+        let path = format!("{}{path}", target.base);
         *request.uri_mut() = path.parse().unwrap_or_default();
         let headers = request.headers_mut();
-        if let Ok(host) = HeaderValue::try_from(self.target.authority()) {
+        if let Ok(host) = HeaderValue::try_from(target.authority()) {
             headers.insert(HOST, host);
         }
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));

@@ -14,6 +14,9 @@ use super::answer::{Answer, Form};
 use super::body::{self, BodyWriter};
 use super::{Ask, EngineAdapter, Error, Probed, Served, http};
 
+/// Seeds are signed numbers in some engines.
+const LARGEST_SEED: u64 = i64::MAX as u64;
+
 /// How long a small question may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -60,19 +63,23 @@ impl EngineAdapter for OpenAi {
 
     fn open<'a>(&'a self, ask: &'a Ask<'a>) -> BoxFuture<'a, Result<Answer, Error>> {
         async move {
-            let writer = BodyWriter::new(ask);
-            let (body, prefix_in_prompt) = match ask.rest {
-                None => (writer.with_body(&ask.spec.body)?, 0),
-                Some(rest) => {
-                    let spec = ask.spec;
-                    let body = body::with_beginning(writer, spec.workload, &spec.body, rest)?;
-                    (body, rest.prefix.tokens)
-                }
-            };
+            let (body, prefix_in_prompt) = body(BodyWriter::new(ask, LARGEST_SEED), ask)?;
             let begun = self.client.open(path(ask.spec.workload)?, body).await?;
             Answer::of(begun, Form::OpenAi, prefix_in_prompt).await
         }
         .boxed()
+    }
+}
+
+/// The request, and how many tokens of a beginning the engine counts as prompt.
+pub(super) fn body(writer: BodyWriter, ask: &Ask<'_>) -> Result<(Bytes, u64), Error> {
+    let spec = ask.spec;
+    match ask.rest {
+        None => Ok((writer.with_body(&spec.body)?, 0)),
+        Some(rest) => {
+            let body = body::with_beginning(writer, spec.workload, &spec.body, rest)?;
+            Ok((body, rest.prefix.tokens))
+        }
     }
 }
 

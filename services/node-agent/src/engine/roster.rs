@@ -1,6 +1,6 @@
 //! The engines of this agent and what they serve now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use orchion_contract::job::Workload;
@@ -188,16 +188,6 @@ impl Roster {
         self.publish(&state);
     }
 
-    /// An engine is no longer ours.
-    pub fn remove(&self, engine: &Engine) {
-        let mut state = self.lock();
-        state.engines.remove(&engine.number);
-        state
-            .places
-            .retain(|_, place| place.engine.number != engine.number);
-        self.publish(&state);
-    }
-
     /// The agent stops: nothing here takes requests any more.
     pub fn close(&self) {
         let mut state = self.lock();
@@ -217,16 +207,18 @@ impl Roster {
         self.lock().places.values().cloned().collect()
     }
 
-    /// How many engines there are, alive or not.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.lock().engines.len()
-    }
-
-    /// Whether there is no engine.
+    /// Whether there is no engine, alive or not.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.lock().engines.is_empty()
+    }
+
+    /// Where engines are, alive or not.
+    #[must_use]
+    pub fn addresses(&self) -> BTreeSet<String> {
+        let state = self.lock();
+        let at = |engine: &Arc<Engine>| engine.adapter.client().target().authority();
+        state.engines.values().map(at).collect()
     }
 
     /// What is served now, and every change of it.

@@ -332,12 +332,16 @@ impl<'a> Run<'a> {
             }
             Heard::Failed(error) => {
                 *source = Source::Closed;
-                self.engine_failed(&error);
+                self.engine_failed(error);
             }
         }
     }
 
-    fn engine_failed(&mut self, error: &Error) {
+    fn engine_failed(&mut self, mut error: Error) {
+        if let (Error::Refused { message, .. }, Some(_)) = (&error, &self.continued) {
+            // The request was taken before: it is the beginning that it refuses.
+            error = Error::CannotGoOn(message.clone());
+        }
         let place = &self.attempt.place;
         if error.is_doubtful() {
             place.engine.doubt.notify_one();

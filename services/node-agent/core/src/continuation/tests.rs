@@ -125,6 +125,14 @@ fn goes_on_behind_ids_with_the_same_seed() {
 }
 
 #[test]
+fn the_starter_goes_on_behind_ids_only() {
+    let engine = engine(EngineKind::Starter, Some("sha256:a"));
+    let replica = replica(Continuation::Ids, engine.clone());
+    let plan = plan(2, &spec("{}"), &said(3, false), Some(&engine), &replica);
+    assert!(reason(plan).contains("token ids only"));
+}
+
+#[test]
 fn an_answer_at_its_limit_is_complete() {
     let plan = planned(&spec("{}"), &said(10, false), Continuation::None);
     let Plan::End(end) = plan else {

@@ -62,6 +62,15 @@ fn ids_of_a_token_that_was_held_back_go_with_the_next_piece() {
 }
 
 #[test]
+fn the_starter_tells_the_ids_beside_the_choice() {
+    let json =
+        r#"{"choices":[{"index":0,"delta":{"content":"ab"}}],"orchion":{"ids":[3,4],"n":9}}"#;
+    let pieces = take(&mut Seen::default(), json);
+    assert_eq!(pieces[0].ids.as_deref(), Some(&[3, 4][..]));
+    assert_eq!(pieces[0].tokens, 2);
+}
+
+#[test]
 fn reasoning_and_tool_calls_are_pieces() {
     let json = r#"{"choices":[{"index":0,"delta":{"reasoning_content":"hm"}},
         {"index":1,"delta":{"tool_calls":[{"index":0,"id":"c","function":{"name":"f","arguments":"{"}}]}}]}"#;

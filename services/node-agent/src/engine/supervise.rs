@@ -1,0 +1,93 @@
+//! Keeps an engine running that the agent starts.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use orchion_node_agent_core::Backoff;
+use orchion_service::Stop;
+
+use super::keeper;
+use super::launch::{Launch, Started};
+use super::roster::{Engine, Roster};
+
+/// Lines of an engine that are told when it fails.
+const LAST_WORDS: usize = 8;
+/// How long an engine may take to end.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// Starts the engine, watches it, and starts it again when it ends, until
+/// `stop`; it ends with the agent.
+pub async fn supervise(
+    engine: Arc<Engine>,
+    launch: Launch,
+    roster: Roster,
+    full_look: Duration,
+    stop: Stop,
+) {
+    let mut backoff = Backoff::default();
+    while !stop.is_stopping() {
+        let began = Instant::now();
+        match stop.unless_stopped(launch.start()).await {
+            None => return,
+            Some(Ok(started)) => {
+                engine.adapter.client().move_to(started.target.clone());
+                run(&engine, started, &roster, full_look, &stop).await;
+                roster.is_down(&engine);
+            }
+            Some(Err(error)) => tracing::error!(
+                engine.name = engine.name,
+                "engine {} cannot be started: {error:#}",
+                engine.name
+            ),
+        }
+        let wait = backoff.ended_after(began.elapsed());
+        stop.unless_stopped(tokio::time::sleep(wait)).await;
+    }
+}
+
+/// Runs until the engine or the agent ends.
+async fn run(
+    engine: &Arc<Engine>,
+    mut started: Started,
+    roster: &Roster,
+    full_look: Duration,
+    stop: &Stop,
+) {
+    let mut last_words = VecDeque::new();
+    let watched = keeper::keep(engine.clone(), roster.clone(), full_look, stop.child());
+    let mut watched = std::pin::pin!(watched);
+    let mut is_talking = true;
+    let status = loop {
+        tokio::select! {
+            line = started.output.next(), if is_talking => match line {
+                Some(line) => {
+                    tracing::debug!(engine.name = engine.name, "{line}");
+                    last_words.push_back(line);
+                    if last_words.len() > LAST_WORDS {
+                        last_words.pop_front();
+                    }
+                }
+                None => is_talking = false,
+            },
+            status = started.child.wait() => break status,
+            () = &mut watched => {
+                drop(started.hold.take());
+                let ended = tokio::time::timeout(FAREWELL, started.child.wait()).await;
+                if ended.is_err() {
+                    // Dropping it kills it.
+                    tracing::debug!(engine.name = engine.name, "engine {} is killed", engine.name);
+                }
+                return;
+            }
+        }
+    };
+    let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+    let words: Vec<String> = last_words.into();
+    tracing::warn!(
+        engine.name = engine.name,
+        engine.output = words.join("\n"),
+        "engine {} has ended ({status}): starting it again",
+        engine.name
+    );
+}
