@@ -65,8 +65,15 @@ impl Config {
         format!("_INBOX_{user}.{client}")
     }
 
-    pub(crate) fn exposed_password(&self) -> String {
-        exposed(self.password.as_ref())
+    /// User and password: the settings, else those in the URL, which the
+    /// client itself does not look at.
+    pub(crate) fn credentials(&self) -> Option<(String, String)> {
+        if let Some(user) = &self.user {
+            return Some((user.clone(), exposed(self.password.as_ref())));
+        }
+        let servers = self.servers().ok()?;
+        let server = servers.iter().find(|server| server.username().is_some())?;
+        Some((server.username()?.to_owned(), server.password().unwrap_or_default().to_owned()))
     }
 
     pub(crate) fn exposed_system_password(&self) -> String {
@@ -96,6 +103,14 @@ mod tests {
             ..Config::default()
         };
         assert_eq!(config.shown_url(), "nats://a:4222,nats://b:4222");
+    }
+
+    #[test]
+    fn credentials_in_the_url_are_used_when_none_are_set() {
+        let in_url = Config { url: "nats://a:4222,nats://me:secret@b:4222".to_owned(), ..Config::default() };
+        assert_eq!(in_url.credentials(), Some(("me".to_owned(), "secret".to_owned())));
+        let set = Config { user: Some("you".to_owned()), ..in_url };
+        assert_eq!(set.credentials(), Some(("you".to_owned(), String::new())));
     }
 
     #[test]

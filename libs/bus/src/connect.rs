@@ -192,8 +192,8 @@ fn options(
             let since = since.clone();
             async move { note(&event, &since) }
         });
-    if let Some(user) = &config.user {
-        options = options.user_and_password(user.clone(), config.exposed_password());
+    if let Some((user, password)) = config.credentials() {
+        options = options.user_and_password(user, password);
     }
     options
 }

@@ -26,8 +26,8 @@ pub async fn healthcheck(config: &Config, service: &str) -> anyhow::Result<()> {
     let mut options = async_nats::ConnectOptions::new().connection_timeout(crate::REQUEST_TIMEOUT);
     let name = format!("healthcheck-{service}");
     options = options.custom_inbox_prefix(config.inbox(&name)).name(name);
-    if let Some(user) = &config.user {
-        options = options.user_and_password(user.clone(), config.exposed_password());
+    if let Some((user, password)) = config.credentials() {
+        options = options.user_and_password(user, password);
     }
     let client = options
         .connect(config.servers()?)
