@@ -154,12 +154,10 @@ impl Reader {
     }
 
     fn frame(&mut self, frame: Frame, out: &mut Vec<Shown>) -> Result<(), Error> {
-        let mut index = frame.index;
-        for piece in frame.pieces {
+        for (index, piece) in (frame.index..).zip(frame.pieces) {
             if self.take(index, fingerprint(&piece))? {
                 out.push(Shown::Piece { index, piece });
             }
-            index += 1;
         }
         Ok(())
     }
