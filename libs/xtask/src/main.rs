@@ -11,6 +11,7 @@ mod http;
 mod lint;
 mod llama;
 mod machine;
+mod measure;
 mod rules;
 mod setup;
 mod shell;
@@ -42,6 +43,10 @@ enum Verb {
     LlamaServer(llama::Options),
     /// Brings compose.yaml up for real and checks it
     Docker(docker::Options),
+    /// Measures the product beside the floor and prints the table
+    Bench(measure::Bench),
+    /// Kills processes under streams and counts what is lost
+    Chaos(measure::Chaos),
     /// Removes what was built
     Clean(clean::Options),
 }
@@ -54,6 +59,8 @@ fn main() -> ExitCode {
         Verb::Format => lint::format(),
         Verb::LlamaServer(options) => llama::run(&options),
         Verb::Docker(options) => docker::run(&options),
+        Verb::Bench(options) => measure::bench(&options),
+        Verb::Chaos(options) => measure::chaos(&options),
         Verb::Clean(options) => clean::run(&options),
     };
     match done {

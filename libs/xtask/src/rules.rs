@@ -276,7 +276,7 @@ fn misplaced(files: &[String]) -> Vec<String> {
         }
         if matches!(
             stem,
-            "todo" | "todos" | "roadmap" | "plan" | "progress" | "status" | "backlog"
+            "todo" | "todos" | "plan" | "progress" | "status" | "backlog"
         ) && !file.ends_with(".rs")
         {
             broken.push(format!(
