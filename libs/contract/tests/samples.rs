@@ -1,5 +1,6 @@
 //! Every payload has a sample that must still parse, and says the same when
 //! it is written again.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use orchion_contract::job::*;
 use orchion_contract::lease::Lease;
@@ -19,7 +20,8 @@ fn folder() -> PathBuf {
 
 fn holds<T: Serialize + DeserializeOwned>(name: &str) {
     let path = folder().join(format!("{name}.json"));
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("read {}: {error}", path.display()));
+    let text = std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("read {}: {error}", path.display()));
     let sample: Value = serde_json::from_str(&text).unwrap();
     // From text, as it comes over the wire: raw parts cannot be read from a `Value`.
     let parsed: T = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -89,6 +91,9 @@ fn fields_and_words_of_a_newer_version_are_tolerated() {
     node["state"] = "hibernating".into();
     node["replicas"][0]["engine"]["kind"] = "warp".into();
     let node: Node = serde_json::from_value(node).unwrap();
-    assert_eq!((node.state, node.replicas[0].engine.kind), (NodeState::Unknown, EngineKind::Unknown));
+    assert_eq!(
+        (node.state, node.replicas[0].engine.kind),
+        (NodeState::Unknown, EngineKind::Unknown)
+    );
     assert_eq!(node.id, NodeId::new("pi-4").unwrap());
 }

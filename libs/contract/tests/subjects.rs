@@ -13,7 +13,8 @@ fn round_trip<A: Address + PartialEq + Debug, P>(subject: Subject<A, P>, address
 }
 
 fn matches(wildcard: &str, pattern: &str) -> bool {
-    let (wildcard, pattern): (Vec<&str>, Vec<&str>) = (wildcard.split('.').collect(), pattern.split('.').collect());
+    let (wildcard, pattern): (Vec<&str>, Vec<&str>) =
+        (wildcard.split('.').collect(), pattern.split('.').collect());
     let token = |(wild, token): (&&str, &&str)| *wild == "*" || wild == token;
     wildcard.len() == pattern.len() && wildcard.iter().zip(&pattern).all(token)
 }
@@ -43,18 +44,36 @@ proptest! {
 fn a_wildcard_matches_its_own_subjects_and_no_others() {
     let reader = ReaderId::new("g1").unwrap();
     let job = JobId::now();
-    assert!(matches(&TRANSCRIPT.any(), &TRANSCRIPT.to(&(reader.clone(), job))));
-    assert!(matches(&TRANSCRIPT.all_of(&reader), &TRANSCRIPT.to(&(reader.clone(), job))));
-    assert!(!matches(&TRANSCRIPT.all_of(&ReaderId::new("g2").unwrap()), &TRANSCRIPT.to(&(reader, job))));
+    assert!(matches(
+        &TRANSCRIPT.any(),
+        &TRANSCRIPT.to(&(reader.clone(), job))
+    ));
+    assert!(matches(
+        &TRANSCRIPT.all_of(&reader),
+        &TRANSCRIPT.to(&(reader.clone(), job))
+    ));
+    assert!(!matches(
+        &TRANSCRIPT.all_of(&ReaderId::new("g2").unwrap()),
+        &TRANSCRIPT.to(&(reader, job))
+    ));
 }
 
 #[test]
 fn no_two_subjects_share_a_message() {
     let all: Vec<&str> = ALL.iter().chain(rpc::ALL).copied().collect();
-    let wild = |pattern: &str| pattern.split('.').map(|t| if t.starts_with('{') { "*" } else { t }).collect::<Vec<_>>().join(".");
+    let wild = |pattern: &str| {
+        pattern
+            .split('.')
+            .map(|t| if t.starts_with('{') { "*" } else { t })
+            .collect::<Vec<_>>()
+            .join(".")
+    };
     for (n, a) in all.iter().enumerate() {
         for b in &all[n + 1..] {
-            assert!(!matches(&wild(a), &wild(b)) && !matches(&wild(b), &wild(a)), "{a} and {b} overlap");
+            assert!(
+                !matches(&wild(a), &wild(b)) && !matches(&wild(b), &wild(a)),
+                "{a} and {b} overlap"
+            );
         }
     }
 }
@@ -65,7 +84,11 @@ fn a_stream_captures_only_subjects_that_exist_and_none_twice() {
     for subject in streams::ALL.iter().flat_map(|stream| stream.subjects) {
         assert!(seen.insert(subject), "{subject} is captured twice");
         let exists = ALL.iter().any(|pattern| {
-            let plain = pattern.split('.').map(|t| if t.starts_with('{') { "*" } else { t }).collect::<Vec<_>>().join(".");
+            let plain = pattern
+                .split('.')
+                .map(|t| if t.starts_with('{') { "*" } else { t })
+                .collect::<Vec<_>>()
+                .join(".");
             plain == **subject
         });
         assert!(exists, "{subject} is no subject of the contract");

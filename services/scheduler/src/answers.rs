@@ -12,6 +12,7 @@ use orchion_contract::node::Empty;
 use orchion_contract::{ErrorBody, ErrorCode, JobId};
 use orchion_scheduler_core::{Ledger, Phase, check};
 use serde::Serialize;
+use std::cmp::Reverse;
 use std::time::Duration;
 
 /// Jobs in one list, when the caller does not say, and at most.
@@ -143,7 +144,7 @@ impl Holder {
             .values()
             .map(|record| summary(record, false, None));
         let mut jobs: Vec<JobSummary> = open.chain(ended).filter(wanted).collect();
-        jobs.sort_by(|a, b| (b.created_ms, b.id).cmp(&(a.created_ms, a.id)));
+        jobs.sort_by_key(|job| Reverse((job.created_ms, job.id)));
         jobs.truncate(limit);
         JobList { jobs }
     }

@@ -42,7 +42,9 @@ pub async fn start(config: Config, tasks: &Tasks) -> anyhow::Result<()> {
         .await
         .context("connect to NATS")?;
     bus.attach(tasks);
-    bus.ensure_patiently(tasks.stop()).await.context("create streams and buckets")?;
+    bus.ensure_patiently(tasks.stop())
+        .await
+        .context("create streams and buckets")?;
     let questions = questions::listen(&bus, tasks).await?;
     let lease = LeaseHandle::contend(
         &bus,

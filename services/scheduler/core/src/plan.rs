@@ -183,7 +183,7 @@ fn choose<'a>(
         return Choice::Nowhere(NOBODY);
     }
     let free = |candidate: &&&Candidate<'a>| candidate.used < candidate.view.replica.slots;
-    let others = |candidate: &&&Candidate<'a>| !avoided(*candidate);
+    let others = |candidate: &&&Candidate<'a>| !avoided(candidate);
     let least = |pool: &mut dyn Iterator<Item = &&Candidate<'a>>| {
         pool.min_by(|a, b| compare(a, b))
             .map(|found| (found.key, found.used, found.view.replica.slots))

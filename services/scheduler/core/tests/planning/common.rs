@@ -1,10 +1,5 @@
 //! A small cluster, built by hand.
-#![allow(
-    clippy::allow_attributes_without_reason,
-    clippy::allow_attributes,
-    clippy::unwrap_used,
-    unreachable_pub
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use orchion_contract::job::{
     DEFAULT_DEADLINE_MS, Door, Job, JobSpec, JobState, Outcome, Priority, Submit, Workload,
@@ -20,14 +15,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 #[derive(Default)]
-pub struct Cluster {
-    pub state: ClusterState,
-    pub now: Now,
+pub(crate) struct Cluster {
+    pub(crate) state: ClusterState,
+    pub(crate) now: Now,
     nodes: BTreeMap<String, Node>,
 }
 
 impl Cluster {
-    pub fn with_nodes(nodes: &[(&str, u32)]) -> Self {
+    pub(crate) fn with_nodes(nodes: &[(&str, u32)]) -> Self {
         let mut cluster = Self {
             now: Duration::from_millis(1),
             ..Self::default()
@@ -38,11 +33,11 @@ impl Cluster {
         cluster
     }
 
-    pub fn add_node(&mut self, name: &str, slots: u32) {
+    pub(crate) fn add_node(&mut self, name: &str, slots: u32) {
         self.add_node_with(name, slots, Continuation::Text);
     }
 
-    pub fn add_node_with(&mut self, name: &str, slots: u32, continuation: Continuation) {
+    pub(crate) fn add_node_with(&mut self, name: &str, slots: u32, continuation: Continuation) {
         let engine = EngineRef {
             kind: EngineKind::OpenAi,
             version: None,
@@ -76,19 +71,19 @@ impl Cluster {
         self.state.set_node(&node, self.now);
     }
 
-    pub fn set_state(&mut self, name: &str, state: NodeState) {
+    pub(crate) fn set_state(&mut self, name: &str, state: NodeState) {
         let node = self.nodes.get_mut(name).unwrap();
         node.state = state;
         self.state.set_node(node, self.now);
     }
 
-    pub fn restart_agent(&mut self, name: &str) {
+    pub(crate) fn restart_agent(&mut self, name: &str) {
         let node = self.nodes.get_mut(name).unwrap();
         node.instance = InstanceId::new(format!("{name}-2")).unwrap();
         self.state.set_node(node, self.now);
     }
 
-    pub fn submit(&mut self, n: u128) -> JobId {
+    pub(crate) fn submit(&mut self, n: u128) -> JobId {
         let submit = submit_for(n, "m");
         let record = Job {
             id: submit.job,
@@ -121,7 +116,7 @@ impl Cluster {
     }
 
     /// Plans and performs until nothing is left to do.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         for _ in 0..1000 {
             let plan = plan(&self.state, self.now, 0);
             if plan.steps.is_empty() {
@@ -143,12 +138,12 @@ impl Cluster {
     }
 
     /// Jobs per node.
-    pub fn placed(&self) -> Vec<(String, usize)> {
+    pub(crate) fn placed(&self) -> Vec<(String, usize)> {
         let count = |node: &NodeId| (node.to_string(), self.state.placed_on(node).count());
         self.state.nodes().keys().map(count).collect()
     }
 
-    pub fn assert_within_slots(&self) {
+    pub(crate) fn assert_within_slots(&self) {
         for (id, node) in self.state.nodes() {
             for view in node.replicas.values() {
                 let placed = self.state.placed_on(id).count();
@@ -162,7 +157,7 @@ impl Cluster {
         }
     }
 
-    pub fn assert_quiet(&self) {
+    pub(crate) fn assert_quiet(&self) {
         assert_eq!(
             (self.state.open_jobs(), self.state.next_deadline()),
             (0, None)
@@ -172,7 +167,7 @@ impl Cluster {
     }
 }
 
-pub fn submit_for(n: u128, model: &str) -> Submit {
+pub(crate) fn submit_for(n: u128, model: &str) -> Submit {
     let spec = JobSpec {
         workload: Workload::Chat,
         model: model.into(),
@@ -192,7 +187,7 @@ pub fn submit_for(n: u128, model: &str) -> Submit {
     }
 }
 
-pub fn end_of(attempt: u32) -> Final {
+pub(crate) fn end_of(attempt: u32) -> Final {
     Final {
         attempt,
         outcome: Outcome::Completed,

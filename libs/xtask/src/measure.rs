@@ -1,0 +1,94 @@
+//! `cargo xtask bench` and `cargo xtask chaos`: the shipped binaries, measured
+//! and killed.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::workspace::{Metadata, cargo, root};
+use crate::{llama, shell};
+
+/// The separate binaries of the product.
+const PRODUCT: &[&str] = &[
+    "orchion-registry",
+    "orchion-scheduler",
+    "orchion-gateway",
+    "orchion-log-sink",
+    "orchion-node-agent",
+    "orchion-testkit",
+];
+
+#[derive(clap::Args)]
+pub(crate) struct Bench {
+    /// What the bench is to be told, such as --short; `cargo xtask bench --help` lists it
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Chaos {
+    /// Two real llama-servers instead of the mock engine
+    #[arg(long)]
+    llama: bool,
+    /// What chaos is to be told, such as --runs 20; `cargo xtask chaos --help` lists it
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+/// Measures the product beside the floor.
+pub(crate) fn bench(options: &Bench) -> anyhow::Result<()> {
+    let binaries = build(&["orchion-bench"])?;
+    let start = root().join("libs/bench/product-start.sh");
+    let out = Metadata::load()?.target().join("bench");
+    shell::run(
+        std::process::Command::new(binaries.join("bench"))
+            .args(["run".into(), "--start".into(), start.into_os_string()])
+            .args(["--out".into(), out.join("results").into_os_string()])
+            .args(["--scratch".into(), out.join("scratch").into_os_string()])
+            .args(&options.arguments)
+            .env("ORCHION_BIN_DIR", &binaries)
+            .env("ORCHION_NATS_CONFIG", root().join("nats/loopback.conf")),
+    )
+}
+
+/// Kills processes under streams and counts what is lost.
+pub(crate) fn chaos(options: &Chaos) -> anyhow::Result<()> {
+    let binaries = build(&["orchion-chaos", "orchion-engine"])?;
+    let mut arguments: Vec<OsString> = Vec::new();
+    if options.llama {
+        let model = Metadata::load()?.target().join("chaos-model.gguf");
+        // About a hundred tokens a second: time to kill in mid-answer.
+        shell::run(
+            std::process::Command::new(binaries.join("orchion-engine"))
+                .arg("write-model")
+                .arg(&model)
+                .args([
+                    "--dtype", "q8_0", "--layers", "12", "--dim", "1024", "--ff", "4096",
+                ])
+                .args(["--heads", "16", "--kv-heads", "8"]),
+        )?;
+        arguments.extend([
+            "--llama".into(),
+            llama::find_or_build()?.into_os_string(),
+            model.into_os_string(),
+        ]);
+    }
+    shell::run(
+        std::process::Command::new(binaries.join("chaos"))
+            .args(arguments)
+            .args(&options.arguments)
+            .env("ORCHION_BIN_DIR", &binaries),
+    )
+}
+
+fn build(more: &[&str]) -> anyhow::Result<PathBuf> {
+    let packages = PRODUCT
+        .iter()
+        .chain(more)
+        .flat_map(|package| ["--package", package]);
+    shell::run(
+        cargo()
+            .args(["build", "--release", "--bins"])
+            .args(packages),
+    )?;
+    Ok(Metadata::load()?.target().join("release"))
+}

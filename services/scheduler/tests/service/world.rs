@@ -1,0 +1,440 @@
+//! What the scheduler sees: a bus, a registry's bucket, agents that answer.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+use orchion_bus::{Bus, Config as NatsConfig, Endpoint, Error, From, Identity, Service};
+use orchion_contract::buckets::NODES;
+use orchion_contract::job::*;
+use orchion_contract::log::ServiceName;
+use orchion_contract::node::*;
+use orchion_contract::streams::{HISTORY, TRANSCRIPTS};
+use orchion_contract::subjects::{HEARTBEAT, TRANSCRIPT};
+use orchion_contract::transcript::{Entry, Final, Frame, Piece};
+use orchion_contract::{ErrorBody, InstanceId, JobId, NodeId, ReaderId, ReplicaId, rpc};
+use orchion_service::{Stop, Supervisor};
+use orchion_testkit::{NatsServer, eventually};
+use serde_json::value::RawValue;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+pub(crate) const SOON: Duration = Duration::from_secs(15);
+/// A scheduler that does not hold the lease yet answers nothing.
+const TRY: Duration = Duration::from_millis(300);
+
+pub(crate) struct World {
+    nats: NatsServer,
+    bus: Bus,
+    /// In a runtime of its own, so that it can end without any order.
+    scheduler: Option<Runtime>,
+}
+
+pub(crate) struct Agent {
+    bus: Bus,
+    node: NodeId,
+    instance: InstanceId,
+    slots: u32,
+    orders: Endpoint<NodeId, RunOrder, RunReply>,
+    cancels: Endpoint<NodeId, CancelOrder, CancelReply>,
+    _service: Service,
+}
+
+async fn connect(nats: &NatsServer, name: &str) -> Bus {
+    let config = NatsConfig {
+        url: nats.url(),
+        ..NatsConfig::default()
+    };
+    let service = ServiceName::new(name).unwrap();
+    let identity = Identity {
+        client: name.to_owned(),
+        service,
+        instance: InstanceId::random(),
+    };
+    Bus::connect(&config, identity, &Stop::new()).await.unwrap()
+}
+
+impl World {
+    pub(crate) async fn start() -> Self {
+        let nats = NatsServer::start().await;
+        let bus = connect(&nats, "test").await;
+        bus.ensure_all().await.unwrap();
+        let mut world = Self {
+            nats,
+            bus,
+            scheduler: None,
+        };
+        world.start_scheduler("first").await;
+        world
+    }
+
+    pub(crate) async fn start_scheduler(&mut self, name: &'static str) {
+        let config = orchion_scheduler::Config {
+            nats: NatsConfig {
+                url: self.nats.url(),
+                ..NatsConfig::default()
+            },
+            ..Default::default()
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.spawn(async move {
+            let supervisor = Supervisor::new("scheduler", SOON);
+            let ended = supervisor
+                .run(async |tasks| orchion_scheduler::start(config, tasks).await)
+                .await;
+            assert!(ended.is_ok(), "the {name} scheduler failed");
+        });
+        self.scheduler = Some(runtime);
+        let answers = || async {
+            self.bus
+                .ask(&rpc::LIST_JOBS, &(), &ListJobs::default(), TRY)
+                .await
+                .ok()
+        };
+        eventually("the scheduler answers", SOON, answers).await;
+    }
+
+    /// Ends it without any order: its tasks are dropped where they stand.
+    pub(crate) fn kill_scheduler(&mut self) {
+        self.scheduler.take().unwrap().shutdown_background();
+    }
+
+    pub(crate) async fn agent(&self, name: &str, slots: u32) -> Agent {
+        let bus = connect(&self.nats, "node-agent").await;
+        let node = NodeId::new(name).unwrap();
+        let service = bus.service("plays an agent").await.unwrap();
+        let orders = service.endpoint_for(rpc::RUN, &node, name).await.unwrap();
+        let cancels = service
+            .endpoint_for(rpc::CANCEL, &node, name)
+            .await
+            .unwrap();
+        bus.flush().await.unwrap();
+        let instance = bus.identity().instance.clone();
+        let agent = Agent {
+            bus,
+            node,
+            instance,
+            slots,
+            orders,
+            cancels,
+            _service: service,
+        };
+        self.put(&agent.record(NodeState::Online)).await;
+        let known = || async {
+            let probe = self
+                .submit(&submit("nobody serves this"))
+                .await
+                .unwrap_err();
+            probe.message.contains("served are: m")
+        };
+        eventually("the scheduler knows the node", SOON, known).await;
+        agent
+    }
+
+    pub(crate) async fn set_state(&self, name: &str, state: NodeState) {
+        let kv = self.bus.bucket(NODES);
+        let found = kv.get(&NodeId::new(name).unwrap()).await.unwrap().unwrap();
+        let node = Node {
+            state,
+            ..found.value.unwrap()
+        };
+        kv.set(&node.id, &node, found.revision, None).await.unwrap();
+    }
+
+    async fn put(&self, node: &Node) {
+        let kv = self.bus.bucket(NODES);
+        let revision = kv
+            .get(&node.id)
+            .await
+            .unwrap()
+            .map_or(0, |found| found.revision);
+        kv.set(&node.id, node, revision, None).await.unwrap();
+    }
+
+    pub(crate) async fn submit(&self, submit: &Submit) -> Result<Admission, ErrorBody> {
+        remote(
+            self.bus
+                .ask_patiently(&rpc::SUBMIT, &(), submit, SOON)
+                .await,
+        )
+    }
+
+    pub(crate) async fn cancel(
+        &self,
+        job: JobId,
+        reason: CancelReason,
+    ) -> Result<JobSummary, ErrorBody> {
+        remote(
+            self.bus
+                .ask_patiently(&rpc::CANCEL_JOB, &(), &CancelJob { job, reason }, SOON)
+                .await,
+        )
+    }
+
+    pub(crate) async fn get(&self, job: JobId) -> Result<JobSummary, ErrorBody> {
+        remote(self.bus.ask_patiently(&rpc::GET_JOB, &(), &job, SOON).await)
+    }
+
+    pub(crate) async fn ended(&self, job: JobId) -> JobSummary {
+        let ended = || async {
+            let summary = self.get(job).await.unwrap();
+            if summary.state.is_ended() {
+                Ok(summary)
+            } else {
+                Err(summary.state)
+            }
+        };
+        eventually("the job ends", SOON, ended).await
+    }
+
+    pub(crate) async fn transcript(&self, submit: &Submit) -> Vec<Entry> {
+        let subject = TRANSCRIPT.to(&(submit.reader.clone(), submit.job));
+        let mut reading = self
+            .bus
+            .read(TRANSCRIPTS.name, &subject, From::Beginning)
+            .await
+            .unwrap();
+        let mut entries = Vec::new();
+        for _ in 0..reading.initially {
+            entries.push(serde_json::from_slice(&reading.next().await.unwrap().payload).unwrap());
+        }
+        entries
+    }
+
+    /// How often history tells the end of a job.
+    pub(crate) async fn history(&self, job: JobId) -> usize {
+        let reading = || async {
+            self.bus
+                .read(HISTORY.name, HISTORY.subjects[0], From::Beginning)
+                .await
+                .unwrap()
+        };
+        let stored = || async { reading().await.initially > 0 };
+        eventually("history is told", SOON, stored).await;
+        let mut reading = reading().await;
+        let mut found = 0;
+        for _ in 0..reading.initially {
+            let ended: JobSummary =
+                serde_json::from_slice(&reading.next().await.unwrap().payload).unwrap();
+            found += usize::from(ended.id == job);
+        }
+        found
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.scheduler.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Agent {
+    fn record(&self, state: NodeState) -> Node {
+        let replica = Replica {
+            id: ReplicaId::new("r").unwrap(),
+            model: "m".into(),
+            engine: EngineRef {
+                kind: EngineKind::OpenAi,
+                version: None,
+                digest: None,
+            },
+            slots: self.slots,
+            ctx: None,
+            continuation: Continuation::Text,
+            ready: true,
+            workloads: vec![Workload::Chat],
+        };
+        Node {
+            id: self.node.clone(),
+            instance: self.instance.clone(),
+            hostname: String::new(),
+            version: String::new(),
+            labels: Default::default(),
+            capabilities: Capabilities::default(),
+            replicas: vec![replica],
+            state,
+            first_seen_ms: 0,
+            last_seen_ms: 0,
+            last_seen_unix: 0,
+            heartbeat_ms: 1000,
+        }
+    }
+
+    /// The next order, answered so.
+    pub(crate) async fn order(&mut self, reply: RunReply) -> RunOrder {
+        let question = tokio::time::timeout(SOON, self.orders.next())
+            .await
+            .expect("no order came")
+            .unwrap();
+        assert_eq!(question.asked.instance, self.instance);
+        let order = question.asked.clone();
+        question.answer(Ok(reply)).await;
+        order
+    }
+
+    /// The next stop order, answered so.
+    pub(crate) async fn cancel(&mut self, reply: CancelReply) -> CancelOrder {
+        let question = tokio::time::timeout(SOON, self.cancels.next())
+            .await
+            .expect("no stop order came")
+            .unwrap();
+        let order = question.asked.clone();
+        question.answer(Ok(reply)).await;
+        order
+    }
+
+    pub(crate) async fn beat(&self, running: &[(JobId, u32)]) {
+        let running = running.iter().map(|(job, attempt)| RunningAttempt {
+            job: *job,
+            attempt: *attempt,
+        });
+        let load = ReplicaLoad {
+            id: ReplicaId::new("r").unwrap(),
+            slots: self.slots,
+            busy: 0,
+            ready: true,
+        };
+        let beat = Heartbeat {
+            node: self.node.clone(),
+            instance: self.instance.clone(),
+            sequence: 0,
+            interval_ms: 500,
+            running: running.collect(),
+            replicas: vec![load],
+            memory_available_bytes: 0,
+            cpu_percent: 0.0,
+        };
+        self.bus
+            .publish(&HEARTBEAT, &self.node, &beat)
+            .await
+            .unwrap();
+    }
+
+    /// Beats without the job, until it is ordered again.
+    pub(crate) async fn forgetful(self, _world: &World) -> Self {
+        let told = std::time::Instant::now();
+        let beats = || async {
+            self.beat(&[]).await;
+            told.elapsed() > Duration::from_millis(1200)
+        };
+        eventually("two beats have passed", SOON, beats).await;
+        self
+    }
+
+    pub(crate) async fn store_frame(
+        &self,
+        order: &RunOrder,
+        after: u64,
+        index: u64,
+        text: &str,
+    ) -> u64 {
+        let pieces = vec![Piece {
+            text: Some(text.to_owned()),
+            tokens: 1,
+            ..Piece::default()
+        }];
+        self.append(
+            order,
+            after,
+            &Entry::Frame(Frame {
+                attempt: order.attempt,
+                index,
+                pieces,
+            }),
+        )
+        .await
+    }
+
+    pub(crate) async fn store_final(&self, order: &RunOrder, after: u64) -> u64 {
+        let end = Final {
+            attempt: order.attempt,
+            outcome: Outcome::Completed,
+            finish_reason: Some("stop".to_owned()),
+            usage: Usage::default(),
+            error: None,
+            engine: None,
+            node: None,
+            continued: None,
+            times: Default::default(),
+        };
+        self.append(order, after, &Entry::Final(Box::new(end)))
+            .await
+    }
+
+    /// Writes the final behind whatever stands last, and tells.
+    pub(crate) async fn finish(&self, order: &RunOrder) {
+        let subject = TRANSCRIPT.to(&(order.reader.clone(), order.job));
+        let last = self.bus.last(TRANSCRIPTS.name, &subject).await.unwrap();
+        self.store_final(order, last.map_or(0, |last| last.sequence))
+            .await;
+        let end = JobEnd {
+            outcome: Outcome::Completed,
+            at_ms: 0,
+            finish_reason: Some("stop".to_owned()),
+            usage: Usage::default(),
+            error: None,
+            continued: None,
+        };
+        self.tell(order, AttemptOutcome::Final { end: Box::new(end) }, true)
+            .await;
+    }
+
+    pub(crate) async fn tell(&self, order: &RunOrder, how: AttemptOutcome, stored: bool) {
+        let end = AttemptEnd {
+            job: order.job,
+            attempt: order.attempt,
+            how,
+            sequence: 0,
+            stored,
+        };
+        let batch = EndedBatch {
+            node: self.node.clone(),
+            instance: self.instance.clone(),
+            ends: vec![end],
+        };
+        self.bus
+            .ask_patiently(&rpc::ENDED, &(), &batch, SOON)
+            .await
+            .unwrap();
+    }
+
+    async fn append(&self, order: &RunOrder, after: u64, entry: &Entry) -> u64 {
+        let subject = TRANSCRIPT.to(&(order.reader.clone(), order.job));
+        let payload = serde_json::to_vec(entry).unwrap();
+        self.bus
+            .append(&subject, payload.into(), after)
+            .await
+            .unwrap()
+    }
+}
+
+pub(crate) fn submit(model: &str) -> Submit {
+    let spec = JobSpec {
+        workload: Workload::Chat,
+        model: model.into(),
+        body: RawValue::from_string("{\"messages\":[]}".to_owned()).unwrap(),
+        max_tokens: None,
+        seed: None,
+        priority: Priority::Interactive,
+        deadline_ms: DEFAULT_DEADLINE_MS,
+    };
+    let reader = ReaderId::new("g").unwrap();
+    Submit {
+        job: JobId::now(),
+        reader,
+        door: Door::Task,
+        spec,
+        correlation_id: "c".to_owned(),
+    }
+}
+
+fn remote<T>(answer: Result<T, Error>) -> Result<T, ErrorBody> {
+    match answer {
+        Ok(answer) => Ok(answer),
+        Err(Error::Remote(refusal)) => Err(refusal),
+        Err(error) => panic!("no answer: {error}"),
+    }
+}
