@@ -1,4 +1,9 @@
 //! The bus on a real server.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test owns the tasks that it starts"
+)]
 
 use orchion_bus::{AppendError, Bus, Change, Config, Error, From, Identity, LeaseHandle, System};
 use orchion_contract::buckets::LEASES;
