@@ -1,6 +1,5 @@
 //! Counts the finals of every job, as they stand in the store.
 
-use crate::cluster::Cluster;
 use orchion_bus::{Bus, Config, From, Identity};
 use orchion_contract::log::ServiceName;
 use orchion_contract::streams::TRANSCRIPTS;
@@ -8,6 +7,7 @@ use orchion_contract::subjects::TRANSCRIPT;
 use orchion_contract::transcript::Entry;
 use orchion_contract::{InstanceId, JobId};
 use orchion_service::Stop;
+use orchion_testkit::Cluster;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,10 +1,10 @@
 //! The same with two real llama-servers and greedy decoding: the text after a
 //! failover beside that of an undisturbed run.
 
-use crate::cluster::{Cluster, Engines};
 use crate::table::say;
 use anyhow::{Context, bail};
-use orchion_testkit::HttpClient;
+use orchion_testkit::cluster::Engines;
+use orchion_testkit::{Cluster, HttpClient};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -28,11 +28,16 @@ pub(crate) async fn run(program: &Path, model: &Path, runs: u32) -> anyhow::Resu
         program: program.to_owned(),
         model: model.to_owned(),
     };
-    let mut cluster = Cluster::start(engines).await?;
+    let mut cluster = Cluster::builder()
+        .engines(engines)
+        .schedulers(2)
+        .gateways(2)
+        .start()
+        .await;
     let (mut equal, mut cut, mut pauses, mut complete) = (0, 0, Vec::new(), 0);
     for run in 0..runs {
         let prompt = format!("Tell me about machine number {run} and its queue.");
-        let client = cluster.clients().remove(0);
+        let client = cluster.gateway(0);
         let calm = ask(&client, &prompt, || {})
             .await
             .context("the undisturbed run")?;
@@ -44,7 +49,7 @@ pub(crate) async fn run(program: &Path, model: &Path, runs: u32) -> anyhow::Resu
             }
         })
         .await;
-        cluster.heal().await?;
+        cluster.heal().await;
         let hit = match hit {
             Ok(hit) => hit,
             Err(error) => {

@@ -6,13 +6,13 @@
 //! process gets SIGKILL while all of them are in the middle of theirs. Nothing
 //! but the clients and the stored transcripts judges.
 
-mod cluster;
 mod finals;
 mod llama;
 mod round;
 mod table;
 
 use clap::Parser;
+use orchion_testkit::Cluster;
 use round::Victim;
 use std::process::ExitCode;
 
@@ -70,7 +70,7 @@ async fn run(options: &Options) -> anyhow::Result<bool> {
     };
     let mut rows = Vec::new();
     for victim in victims {
-        let mut cluster = cluster::Cluster::start(cluster::Engines::Mock).await?;
+        let mut cluster = Cluster::builder().schedulers(2).gateways(2).start().await;
         let finals = finals::Finals::watch(&cluster).await?;
         let mut row = table::Row::new(victim);
         for n in 0..options.runs {

@@ -1,11 +1,10 @@
 //! One kill under many streams.
 
-use crate::cluster::Cluster;
 use crate::finals::Finals;
 use anyhow::Context;
 use orchion_testkit::judge::{Order, Verdict, chat, task};
 use orchion_testkit::wire::Ask;
-use orchion_testkit::{HttpClient, eventually};
+use orchion_testkit::{Cluster, HttpClient, eventually};
 use std::time::Duration;
 
 /// What is killed.
@@ -100,7 +99,7 @@ pub(crate) async fn run(
     while let Some(verdict) = streams.join_next().await {
         verdicts.push(verdict.context("follow a stream")?);
     }
-    cluster.heal().await?;
+    cluster.heal().await;
     let wrong_finals = count_wrong(finals, &verdicts).await;
     Ok(Outcome {
         verdicts,

@@ -16,6 +16,7 @@
 
 mod background;
 pub mod clock;
+pub mod cluster;
 mod eventually;
 pub mod http;
 pub mod judge;
@@ -27,6 +28,7 @@ pub mod proxy;
 pub mod sse;
 pub mod wire;
 
+pub use cluster::Cluster;
 pub use eventually::{Outcome, eventually};
 pub use http::HttpClient;
 pub use mock_engine::MockEngine;

@@ -1,0 +1,84 @@
+//! What the end-to-end tests share.
+//!
+//! They look at the product from outside: the separate binaries as they are
+//! shipped, a real nats-server, HTTP. Nothing in here knows a service from inside.
+
+#![expect(
+    clippy::expect_used,
+    reason = "a helper that cannot do its work must fail its test on the spot"
+)]
+
+mod llama;
+mod noise;
+mod python;
+mod skip;
+
+use std::time::Duration;
+
+use orchion_testkit::HttpClient;
+use orchion_testkit::judge::{Order, Verdict, chat};
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::task::JoinSet;
+
+pub use llama::{LlamaServer, llama_server, tiny_model};
+pub use noise::Noise;
+pub use python::python_with_openai;
+pub use skip::skip;
+
+/// Far above what is expected, for a machine that is busy.
+pub const SOON: Duration = Duration::from_secs(30);
+
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+/// Waits until no other test of this process runs: each starts a dozen processes
+/// and some measure time.
+pub async fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().await
+}
+
+/// Answers that are under way.
+#[derive(Debug, Default)]
+pub struct Chats {
+    /// What was asked for, to see how far each is.
+    pub orders: Vec<Order>,
+    streams: JoinSet<Verdict>,
+}
+
+impl Chats {
+    /// Asks `client` for one streamed chat more.
+    pub fn ask(&mut self, client: &HttpClient, order: Order) {
+        self.orders.push(order.clone());
+        let client = client.clone();
+        self.streams
+            .spawn(async move { chat(&client, &order).await });
+    }
+
+    /// Whether every client has seen at least so many tokens.
+    pub fn have(&self, tokens: u32) -> bool {
+        let mut all = self.orders.iter();
+        all.all(|order| order.progress().tokens() >= tokens)
+    }
+
+    /// Reads all answers to their ends.
+    ///
+    /// # Panics
+    ///
+    /// When one of them is not good, with what is wrong.
+    pub async fn all_good(mut self) -> Vec<Verdict> {
+        let mut verdicts = Vec::new();
+        while let Some(verdict) = self.streams.join_next().await {
+            verdicts.push(verdict.expect("follow a stream"));
+        }
+        let bad = verdicts
+            .iter()
+            .filter(|verdict| !verdict.is_good())
+            .collect::<Vec<_>>();
+        assert!(
+            bad.is_empty(),
+            "{} of {}: {bad:#?}",
+            bad.len(),
+            verdicts.len()
+        );
+        verdicts
+    }
+}

@@ -1,0 +1,13 @@
+//! The whole product from outside: separate binaries, a real nats-server, HTTP.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+mod liveness;
+mod openai_python;
+mod shutdown;
+mod spread;
+mod starter;
