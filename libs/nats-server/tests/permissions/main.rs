@@ -97,6 +97,8 @@ fn an_agent_does_its_work_and_no_more() {
             "orchion.log.node-agent.i.info",
             "orchion.rpc.registry.register",
             "orchion.rpc.scheduler.ended",
+            // A reading without a name of its own, as the client makes for a prefix.
+            "$JS.API.CONSUMER.CREATE.TRANSCRIPTS",
         ] {
             assert_eq!(agent.publish(subject), None, "{subject}");
         }

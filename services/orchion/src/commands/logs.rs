@@ -49,9 +49,9 @@ pub(super) async fn of_job(context: &Context, id: JobId) -> Result<()> {
     let path = format!("/api/jobs/{id}/logs");
     let records = stored_at(&context.gateway, &path).await?;
     if records.is_empty() && !context.terminal.json {
-        context
-            .terminal
-            .remark("no log record names this job (yet)");
+        context.terminal.remark(
+            "no log record names this job; one that runs smoothly is logged at level debug only",
+        );
     }
     print(context.terminal, records, &mut Seen::default())
 }

@@ -12,37 +12,39 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// Until a first answer: the starter engine writes its model.
-pub const READY: Duration = Duration::from_secs(60);
+pub(crate) const READY: Duration = Duration::from_secs(60);
 
-pub struct Up {
-    pub process: Running,
+pub(crate) struct Up {
+    pub(crate) process: Running,
     data: Arc<TempDir>,
 }
 
 impl Up {
     /// Starts it on free ports.
-    pub fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let free = ["--http-port", "0", "--nats-port", "0"];
         Self::start_as_told(&[&free, arguments].concat())
     }
 
     /// Starts it with these arguments alone; what is not told is on a free port.
-    pub fn start_as_told(arguments: &[&str]) -> Self {
+    pub(crate) fn start_as_told(arguments: &[&str]) -> Self {
         let data = Arc::new(TempDir::with_prefix("orchion-up-").unwrap());
         // An engine of this machine that a test does not know must not answer.
-        let settings = "[gateway]\nhttp_port = 0\n[node-agent]\nprobe = []\n";
+        let settings = "[gateway]\nhttp_port = 0\n\
+                        [node-agent]\nprobe = []\n\
+                        [telemetry]\nlevel = \"info,orchion_node_agent=debug\"\n";
         fs::write(data.path().join("orchion.toml"), settings).unwrap();
         Self::in_folder(data, arguments)
     }
 
     /// Another one in the same folder.
-    pub fn beside(&self, arguments: &[&str]) -> Self {
+    pub(crate) fn beside(&self, arguments: &[&str]) -> Self {
         let free = ["--http-port", "0", "--nats-port", "0"];
         Self::in_folder(self.data.clone(), &[&free, arguments].concat())
     }
 
     /// The next one in the same folder.
-    pub fn again(self, arguments: &[&str]) -> Self {
+    pub(crate) fn again(self, arguments: &[&str]) -> Self {
         self.beside(arguments)
     }
 
@@ -54,7 +56,7 @@ impl Up {
     }
 
     /// An agent that joins with `line`, with a folder inside ours.
-    pub fn agent(&self, name: &str, line: &str) -> Running {
+    pub(crate) fn agent(&self, name: &str, line: &str) -> Running {
         let folder = self.data.path().join(name);
         program(self.data.path())
             .args(["agent", "--join", line, "--data-dir"])
@@ -63,7 +65,7 @@ impl Up {
     }
 
     /// Where its gateway is, once the first answer has come.
-    pub async fn url(&self) -> String {
+    pub(crate) async fn url(&self) -> String {
         eventually("the first answer", READY, async || {
             self.process.stdout().contains('\n').then_some(())
         })
@@ -72,12 +74,12 @@ impl Up {
     }
 
     /// What `--json` has printed.
-    pub fn document(&self) -> Value {
+    pub(crate) fn document(&self) -> Value {
         serde_json::from_str(self.process.stdout().lines().next().unwrap()).unwrap()
     }
 
     /// No process names the folder any more: every child has it on its command line.
-    pub async fn nothing_is_left(&self) {
+    pub(crate) async fn nothing_is_left(&self) {
         eventually(
             "the end of every process",
             Duration::from_secs(10),
@@ -108,7 +110,7 @@ fn naming(folder: &Path) -> Vec<String> {
 }
 
 /// Runs a command against the gateway at `url`.
-pub fn orchion(url: &str, arguments: &[&str]) -> Output {
+pub(crate) fn orchion(url: &str, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_orchion"))
         .args(arguments)
         .env("ORCHION_URL", url)
@@ -116,6 +118,6 @@ pub fn orchion(url: &str, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-pub fn text(bytes: &[u8]) -> &str {
+pub(crate) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
