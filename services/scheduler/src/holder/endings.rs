@@ -1,0 +1,124 @@
+//! How jobs end: stopped, failed for good, or told by their agent.
+
+use super::{Holder, event};
+use crate::effects::Done;
+use crate::view::summary;
+use orchion_contract::job::{CancelOrder, CancelReason, JobEnd, Outcome};
+use orchion_contract::transcript::Final;
+use orchion_contract::{ErrorBody, ErrorCode, JobId};
+use orchion_scheduler_core::Phase;
+use std::time::Duration;
+
+/// An agent ends a job at its deadline by itself; this much later we do.
+const DEADLINE_SLACK: Duration = Duration::from_millis(500);
+
+impl Holder {
+    /// Ends a job that somebody, or the clock, does not want any more.
+    pub(crate) fn stop(&mut self, id: &JobId, reason: CancelReason) {
+        let now = self.now();
+        let Some(job) = self.state.job(id) else {
+            return;
+        };
+        let attempt = job.record.attempt;
+        let to = job.record.assigned.as_ref().map(|to| to.node.clone());
+        match (job.phase, to) {
+            (Phase::Ending, _) => {}
+            (Phase::Ordered | Phase::Running, Some(_))
+                if reason == CancelReason::Deadline && now < job.deadline + DEADLINE_SLACK =>
+            {
+                self.next_plan = Some(job.deadline + DEADLINE_SLACK);
+            }
+            (Phase::Ordered | Phase::Running, Some(node)) => {
+                self.state.ending(id);
+                self.state.update(id, |job| job.stop_reason = Some(reason));
+                let order = CancelOrder {
+                    job: *id,
+                    attempt,
+                    epoch: self.epoch,
+                    reason,
+                };
+                self.under_way.push(self.hands.cancel(node, order));
+            }
+            (Phase::Queued | Phase::Opening | Phase::Ordered | Phase::Running, _) => {
+                self.state.ending(id);
+                self.finalize(id, reason);
+            }
+        }
+    }
+
+    pub(super) fn finalize(&mut self, id: &JobId, reason: CancelReason) {
+        let (outcome, error) = match reason {
+            CancelReason::Deadline => {
+                let message = "the deadline passed before the answer was complete: allow more time with deadline_ms";
+                (
+                    Outcome::Failed,
+                    Some(ErrorBody::new(ErrorCode::DeadlineUnmet, message)),
+                )
+            }
+            CancelReason::Client
+            | CancelReason::Disconnect
+            | CancelReason::GatewayLost
+            | CancelReason::Superseded
+            | CancelReason::Unknown => (Outcome::Canceled, None),
+        };
+        self.write_final(id, outcome, error);
+    }
+
+    pub(super) fn fail(&mut self, id: &JobId, error: ErrorBody) {
+        self.state.ending(id);
+        self.write_final(id, Outcome::Failed, Some(error));
+    }
+
+    pub(super) fn write_final(&mut self, id: &JobId, outcome: Outcome, error: Option<ErrorBody>) {
+        let Some(job) = self.state.job(id) else {
+            return;
+        };
+        let end = Final {
+            attempt: job.record.attempt,
+            outcome,
+            finish_reason: None,
+            usage: Default::default(),
+            error,
+            engine: job.record.assigned.as_ref().map(|to| to.engine.clone()),
+            node: job.record.assigned.as_ref().map(|to| to.node.clone()),
+            continued: None,
+            times: Default::default(),
+        };
+        self.under_way
+            .push(self.hands.finalize(job.record.reader.clone(), *id, end));
+    }
+
+    /// A job has ended: its slot is free, history is told, then the record.
+    pub(crate) fn end(&mut self, id: &JobId, end: JobEnd) {
+        let Some(job) = self.state.remove(id) else {
+            return;
+        };
+        let mut record = job.record;
+        if let Some(to) = &record.assigned {
+            self.durations
+                .observe(&record.model, end.at_ms.saturating_sub(to.at_ms));
+        }
+        record.state = end.outcome.state();
+        record.end = Some(end);
+        record.spec = None;
+        let told = summary(&record, false, None);
+        tracing::debug!(job.id = %id, job.state = %record.state, attempt = record.attempt, "job {id} is {}", record.state);
+        self.under_way.push(self.hands.tell_end(told.clone()));
+        self.under_way
+            .push(self.hands.tell_state(event(&record, "it has ended")));
+        self.remember(record);
+        let cancelers = self
+            .open
+            .get_mut(id)
+            .map(|open| std::mem::take(&mut open.cancelers))
+            .unwrap_or_default();
+        for question in cancelers {
+            let told = told.clone();
+            self.under_way.push(Box::pin(async move {
+                question.answer(Ok(told)).await;
+                Done::Nothing
+            }));
+        }
+        self.must_plan = true;
+    }
+}
