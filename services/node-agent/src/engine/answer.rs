@@ -98,10 +98,14 @@ impl Answer {
         let Some(finish_reason) = self.seen.finish_reason.take() else {
             return Err(Error::Cut("it ended without a finish reason"));
         };
-        let usage = self.seen.usage.map(|usage| Usage {
-            prompt_tokens: usage.prompt_tokens.saturating_sub(self.prefix_in_prompt),
-            completion_tokens: usage.completion_tokens,
-            cached_tokens: usage.cached_tokens(),
+        let usage = self.seen.usage.map(|usage| {
+            let prompt_tokens = usage.prompt_tokens.saturating_sub(self.prefix_in_prompt);
+            let cached = usage.cached_tokens();
+            Usage {
+                prompt_tokens,
+                completion_tokens: usage.completion_tokens,
+                cached_tokens: cached.map(|cached| cached.min(prompt_tokens)),
+            }
         });
         Ok(Ending {
             finish_reason,

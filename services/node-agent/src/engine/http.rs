@@ -35,10 +35,10 @@ pub enum Error {
     #[error("connect to engine at {0}: no answer in time")]
     ConnectTimeout(String),
     /// The connection broke.
-    #[error("talk to engine at {0}")]
+    #[error("the connection to the engine at {0} broke")]
     Broken(String, #[source] hyper::Error),
     /// It did not answer in time.
-    #[error("no answer from engine at {0} in time")]
+    #[error("no answer from the engine at {0} in time")]
     Timeout(String),
     /// It says too much.
     #[error("answer of engine at {0} is larger than {MOST} bytes")]

@@ -16,6 +16,9 @@ const LOOK: Duration = Duration::from_secs(1);
 const LOOK_FOR_DEAD: Duration = Duration::from_millis(200);
 /// How long an answer to that may take.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long an engine that was never seen may be missed in silence: it may be
+/// starting.
+const STARTING: Duration = Duration::from_secs(5);
 
 /// Keeps the roster true about `engine` until `stop`.
 pub async fn keep(engine: Arc<Engine>, roster: Roster, full_look: Duration, stop: Stop) {
@@ -26,6 +29,7 @@ pub async fn keep(engine: Arc<Engine>, roster: Roster, full_look: Duration, stop
 async fn watch(engine: &Arc<Engine>, roster: &Roster, full_look: Duration) {
     let mut known: Option<Probed> = None;
     let mut was_missed = false;
+    let began = Instant::now();
     loop {
         match probe(engine, known.as_ref()).await {
             Some(probed) => {
@@ -38,10 +42,11 @@ async fn watch(engine: &Arc<Engine>, roster: &Roster, full_look: Duration) {
                 while_alive(engine, full_look).await;
             }
             None => {
-                if !was_missed {
+                let is_late = known.is_some() || began.elapsed() >= STARTING;
+                if is_late && !was_missed {
                     tell_down(engine, known.is_some());
+                    was_missed = true;
                 }
-                was_missed = true;
                 roster.is_down(engine);
                 tokio::time::sleep(LOOK_FOR_DEAD).await;
             }

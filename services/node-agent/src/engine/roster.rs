@@ -198,13 +198,16 @@ impl Roster {
     /// The replica of this id.
     #[must_use]
     pub fn place(&self, id: &ReplicaId) -> Option<Place> {
-        self.lock().places.get(id).cloned()
+        let state = self.lock();
+        state.places.get(id).map(|place| state.shown(place))
     }
 
     /// Every place, in the order of ids.
     #[must_use]
     pub fn places(&self) -> Vec<Place> {
-        self.lock().places.values().cloned().collect()
+        let state = self.lock();
+        let shown = state.places.values().map(|place| state.shown(place));
+        shown.collect()
     }
 
     /// Whether there is no engine, alive or not.
@@ -228,12 +231,8 @@ impl Roster {
     }
 
     fn publish(&self, state: &State) {
-        let all = state.places.values().map(|place| {
-            let mut replica = place.replica.clone();
-            replica.ready &= !state.is_closed;
-            replica
-        });
-        let all: Vec<Replica> = all.collect();
+        let shown = state.places.values().map(|place| state.shown(place));
+        let all: Vec<Replica> = shown.map(|place| place.replica).collect();
         self.replicas.send_if_modified(|known| {
             let is_new = *known != all;
             *known = all;
@@ -243,6 +242,15 @@ impl Roster {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// A place as others see it: nothing takes requests once the agent stops.
+    fn shown(&self, place: &Place) -> Place {
+        let mut place = place.clone();
+        place.replica.ready &= !self.is_closed;
+        place
     }
 }
 

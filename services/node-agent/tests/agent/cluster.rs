@@ -14,16 +14,19 @@ use orchion_contract::node::{
 use orchion_contract::rpc::{CANCEL, ENDED, REGISTER, RUN};
 use orchion_contract::streams::TRANSCRIPTS;
 use orchion_contract::subjects::{CAPABILITY, TRANSCRIPT};
-use orchion_contract::transcript::{Entry, Final, Mark};
+use orchion_contract::transcript::{Entry, Mark};
 use orchion_contract::{InstanceId, JobId, NodeId, ReaderId};
-use orchion_node_agent::{Config, EngineSettings, NodeAgent};
-use orchion_service::{HumanDuration, Stop, Supervisor, Tasks};
+use orchion_nats_server::{Access, Passwords, install};
+use orchion_node_agent::{EngineSettings, NodeAgent};
+use orchion_service::{Secret, Supervisor};
 use orchion_testkit::wire::Ask;
 use orchion_testkit::{MockEngine, NatsServer, eventually};
 use orchion_transcript::{Reader, Shown};
 use serde_json::json;
 use serde_json::value::RawValue;
-use tempfile::TempDir;
+
+use crate::process::Agent;
+use crate::seen::Seen;
 
 /// Longest that anything may take here.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
@@ -38,14 +41,69 @@ pub(crate) struct Cluster {
     /// Whether the scheduler takes note of ends.
     pub(crate) is_listening: Arc<Mutex<bool>>,
     agent: Agent,
+    agent_login: orchion_bus::Config,
     own: Supervisor,
 }
 
-struct Agent {
-    instance: InstanceId,
-    stop: Stop,
-    run: tokio::task::JoinHandle<Result<(), orchion_service::Failure>>,
-    _data: TempDir,
+/// What a cluster is made of.
+#[derive(Default)]
+pub(crate) struct Setup {
+    /// The engines that the agent is told of.
+    pub(crate) engines: Vec<EngineSettings>,
+    /// Where it looks for engines.
+    pub(crate) probe: Vec<String>,
+    /// Whether everybody logs in with the role that the product gives him.
+    pub(crate) has_roles: bool,
+}
+
+impl Setup {
+    pub(crate) async fn start(self) -> Cluster {
+        let roles = self.has_roles.then(Passwords::generate);
+        let nats = match &roles {
+            Some(passwords) => {
+                let folder = tempfile::tempdir().unwrap();
+                let access = Access::Network(passwords.clone());
+                let config = install(folder.path(), &access).unwrap();
+                // Kept: a restart reads it again.
+                let _kept = folder.keep();
+                NatsServer::with_config(&config, &[]).await
+            }
+            None => NatsServer::start().await,
+        };
+        let at = |user: &str, password: Option<&String>| orchion_bus::Config {
+            url: nats.url(),
+            user: password.map(|_| user.to_owned()),
+            password: password.map(|password| Secret::new(password.as_str())),
+            ..orchion_bus::Config::default()
+        };
+        let service = at("service", roles.as_ref().map(|roles| &roles.service));
+        let own = Supervisor::new("test", Duration::from_secs(1));
+        let identity = Identity::of(own.tasks()).unwrap();
+        let bus = Bus::connect(&service, identity, &own.stop()).await.unwrap();
+        bus.ensure_all().await.unwrap();
+        let (ends, registrations) = (Arc::default(), Arc::default());
+        let is_listening = Arc::new(Mutex::new(true));
+        play(&bus, &ends, &registrations, &is_listening).await;
+        let node = NodeId::new("pi-4").unwrap();
+        let agent_login = at("agent", roles.as_ref().map(|roles| &roles.agent));
+        let settings = NodeAgent {
+            node_id: Some(node.to_string()),
+            probe: self.probe,
+            engines: self.engines,
+            ..NodeAgent::default()
+        };
+        Cluster {
+            agent: Agent::start(agent_login.clone(), settings),
+            agent_login,
+            nats,
+            bus,
+            node,
+            ends,
+            registrations,
+            is_listening,
+            own,
+        }
+    }
 }
 
 impl Cluster {
@@ -55,28 +113,23 @@ impl Cluster {
     }
 
     pub(crate) async fn with_engines(engines: Vec<EngineSettings>) -> Self {
-        let nats = NatsServer::start().await;
-        let own = Supervisor::new("test", Duration::from_secs(1));
-        let bus = connect(&nats, own.tasks()).await;
-        bus.ensure_all().await.unwrap();
-        let (ends, registrations) = (Arc::default(), Arc::default());
-        let is_listening = Arc::new(Mutex::new(true));
-        play(&bus, &ends, &registrations, &is_listening).await;
-        let node = NodeId::new("pi-4").unwrap();
         let count = engines.len();
-        let agent = start_agent(&nats, &node, engines);
-        let cluster = Self {
-            nats,
-            bus,
-            node,
-            ends,
-            registrations,
-            is_listening,
-            agent,
-            own,
+        let setup = Setup {
+            engines,
+            ..Setup::default()
         };
+        let cluster = setup.start().await;
         cluster.until_served(count).await;
         cluster
+    }
+
+    /// Another agent, as node `id`.
+    pub(crate) fn join(&self, id: &str, settings: NodeAgent) -> Agent {
+        let settings = NodeAgent {
+            node_id: Some(id.to_owned()),
+            ..settings
+        };
+        Agent::start(self.agent_login.clone(), settings)
     }
 
     /// Waits until the registry knows so many replicas that take requests.
@@ -94,13 +147,18 @@ impl Cluster {
         .await;
     }
 
-    /// What the registry knows last.
+    /// What the registry knows last of the first node.
     pub(crate) fn replicas(&self) -> Vec<Replica> {
+        self.replicas_of(self.node.as_str())
+    }
+
+    /// What the registry knows last of a node.
+    pub(crate) fn replicas_of(&self, node: &str) -> Vec<Replica> {
         let registrations = self.registrations.lock().unwrap();
-        registrations
-            .last()
-            .map(|last| last.replicas.clone())
-            .unwrap_or_default()
+        let its = registrations
+            .iter()
+            .rfind(|last| last.node.as_str() == node);
+        its.map(|last| last.replicas.clone()).unwrap_or_default()
     }
 
     pub(crate) fn instance(&self) -> InstanceId {
@@ -238,53 +296,16 @@ impl Cluster {
         .await
     }
 
-    /// Asks the agent to stop; the result is how it ended.
+    /// Asks the agent to stop.
     pub(crate) fn stop_agent(&self) {
-        self.agent.stop.request();
+        self.agent.stop();
     }
 
     /// Waits for the agent's end.
-    pub(crate) async fn agent_ended(mut self) -> Result<(), String> {
-        let ended = tokio::time::timeout(PATIENCE, &mut self.agent.run).await;
+    pub(crate) async fn agent_ended(self) -> Result<(), String> {
+        let ended = self.agent.ended().await;
         self.own.stop().request();
-        ended.unwrap().unwrap().map_err(|failure| failure.report())
-    }
-}
-
-/// What is in a transcript.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct Seen {
-    pub(crate) entries: Vec<Entry>,
-    pub(crate) text: String,
-    pub(crate) pieces: usize,
-    pub(crate) end: Option<Final>,
-}
-
-impl Seen {
-    /// Every token of the answer, in order, none missing, none doubled.
-    pub(crate) fn assert_whole(&self, ask: &Ask) {
-        let indexes: Vec<u32> = self
-            .text
-            .split_whitespace()
-            .map(|token| {
-                let mut parts = token.split('.');
-                let nonce = parts.next().unwrap();
-                assert_eq!(nonce, format!("{:08x}", ask.nonce), "a foreign token");
-                parts.next().unwrap().parse().unwrap()
-            })
-            .collect();
-        assert_eq!(indexes, (0..ask.tokens).collect::<Vec<_>>());
-    }
-
-    /// The engines that wrote it, in order of appearance.
-    pub(crate) fn engines(&self) -> Vec<String> {
-        let mut engines: Vec<String> = self
-            .text
-            .split_whitespace()
-            .filter_map(|token| token.split('.').nth(3).map(str::to_owned))
-            .collect();
-        engines.dedup();
-        engines
+        ended
     }
 }
 
@@ -320,50 +341,6 @@ pub(crate) fn engine_ref() -> EngineRef {
 
 fn subject(order: &RunOrder) -> String {
     TRANSCRIPT.to(&(order.reader.clone(), order.job))
-}
-
-async fn connect(nats: &NatsServer, tasks: &Tasks) -> Bus {
-    let config = orchion_bus::Config {
-        url: nats.url(),
-        ..orchion_bus::Config::default()
-    };
-    let identity = Identity::of(tasks).unwrap();
-    Bus::connect(&config, identity, tasks.stop()).await.unwrap()
-}
-
-fn start_agent(nats: &NatsServer, node: &NodeId, engines: Vec<EngineSettings>) -> Agent {
-    let data = tempfile::tempdir().unwrap();
-    let config = Config {
-        nats: orchion_bus::Config {
-            url: nats.url(),
-            ..orchion_bus::Config::default()
-        },
-        node_agent: NodeAgent {
-            node_id: Some(node.to_string()),
-            data_dir: Some(data.path().to_owned()),
-            probe: Vec::new(),
-            starter: false,
-            engines,
-            heartbeat_interval: HumanDuration::from_millis(200),
-            busy_heartbeat_interval: HumanDuration::from_millis(100),
-            ..NodeAgent::default()
-        },
-        ..Config::default()
-    };
-    let supervisor = Supervisor::new("node-agent", Duration::from_secs(8));
-    let instance = InstanceId::new(supervisor.tasks().instance()).unwrap();
-    let stop = supervisor.stop();
-    let run = spawn(async move {
-        supervisor
-            .run(async |tasks: &Tasks| orchion_node_agent::start(config, tasks).await)
-            .await
-    });
-    Agent {
-        instance,
-        stop,
-        run,
-        _data: data,
-    }
 }
 
 /// Answers as registry and scheduler would.
@@ -406,7 +383,7 @@ async fn play(
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test is its own supervisor")]
-fn spawn<F>(future: F) -> tokio::task::JoinHandle<F::Output>
+pub(crate) fn spawn<F>(future: F) -> tokio::task::JoinHandle<F::Output>
 where
     F: Future<Output: Send> + Send + 'static,
 {

@@ -4,5 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic, too")]
 
 mod cluster;
+mod engines;
 mod orders;
 mod outages;
+mod process;
+mod seen;
