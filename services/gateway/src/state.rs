@@ -51,6 +51,14 @@ impl Gateway {
         {
             return Ok(nodes);
         }
+        self.list_nodes_now().await
+    }
+
+    /// All nodes, sorted by id, as the registry sees them now.
+    ///
+    /// # Errors
+    /// When the registry is away.
+    pub(crate) async fn list_nodes_now(&self) -> Result<Arc<[Node]>> {
         let patience = self.config.patience.get();
         let asked = self
             .bus
