@@ -81,26 +81,20 @@ fn expire(state: &ClusterState, now: Now, plan: &mut Plan) {
 }
 
 fn release(state: &ClusterState, plan: &mut Plan) {
-    for (id, node) in state.nodes() {
-        let lost = node.state == NodeState::Lost;
+    for (id, node) in state.unsettled() {
         for job in state.placed_on(id) {
             let Some(view) = state.job(job) else { continue };
             if matches!(view.phase, Phase::Opening | Phase::Ending) {
                 continue;
             }
-            let other = view
-                .record
-                .assigned
-                .as_ref()
-                .is_some_and(|assigned| assigned.instance != node.instance);
-            if lost || other {
-                let reason = if lost {
-                    "its node is lost"
-                } else {
-                    "its agent was restarted"
-                };
-                plan.steps.push(Step::Release { job: *job, reason });
-            }
+            let instance = view.record.assigned.as_ref().map(|to| &to.instance);
+            let reason = match node {
+                None => "its node left",
+                Some(node) if node.state == NodeState::Lost => "its node is lost",
+                Some(node) if instance != Some(&node.instance) => "its agent was restarted",
+                Some(_) => continue,
+            };
+            plan.steps.push(Step::Release { job: *job, reason });
         }
     }
 }

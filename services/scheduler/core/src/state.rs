@@ -92,6 +92,8 @@ pub struct ClusterState {
     models: BTreeMap<ModelName, BTreeSet<ReplicaKey>>,
     /// Jobs whose record names each node.
     placed: BTreeMap<NodeId, BTreeSet<JobId>>,
+    /// Nodes whose jobs may have to be taken back: gone, lost, or another process now.
+    unsettled: BTreeSet<NodeId>,
     /// Open jobs by the time at which they must have ended.
     deadlines: BTreeSet<(Now, JobId)>,
     next_seq: u64,
@@ -167,6 +169,11 @@ impl ClusterState {
         self.placed.get(node).into_iter().flatten()
     }
 
+    /// Nodes whose jobs may have to be taken back; `None` for one that left.
+    pub fn unsettled(&self) -> impl Iterator<Item = (&NodeId, Option<&NodeView>)> {
+        self.unsettled.iter().map(|id| (id, self.nodes.get(id)))
+    }
+
     /// Open jobs whose time is over.
     pub fn overdue(&self, now: Now) -> impl Iterator<Item = &JobId> {
         self.deadlines
@@ -212,9 +219,16 @@ impl ClusterState {
         };
         self.jobs.insert(id, view);
         if placed {
-            self.count_in(&id)
+            self.count_in(&id);
+            let node = self
+                .jobs
+                .get(&id)
+                .and_then(|job| job.record.assigned.as_ref());
+            if let Some(node) = node.map(|to| to.node.clone()) {
+                self.look_at_jobs_of(&node);
+            }
         } else {
-            self.enqueue(&id)
+            self.enqueue(&id);
         }
     }
 
@@ -335,12 +349,14 @@ impl ClusterState {
                 .insert(key);
         }
         self.nodes.insert(node.id.clone(), view);
+        self.look_at_jobs_of(&node.id);
     }
 
     /// A node left for good.
     pub fn remove_node(&mut self, id: &NodeId) {
         let known = self.nodes.remove(id);
         self.unindex(id, known.as_ref());
+        self.look_at_jobs_of(id);
     }
 
     /// What an agent reports of its load.
@@ -368,6 +384,27 @@ impl ClusterState {
             .and_then(|node| node.replicas.get_mut(&key.1))
         {
             view.reported = view.replica.slots;
+        }
+    }
+
+    /// Whether a node has jobs that it cannot end.
+    fn look_at_jobs_of(&mut self, id: &NodeId) {
+        let node = self
+            .nodes
+            .get(id)
+            .filter(|node| node.state != NodeState::Lost);
+        let stays = |job: &JobId| {
+            let assigned = self
+                .jobs
+                .get(job)
+                .and_then(|job| job.record.assigned.as_ref());
+            node.zip(assigned)
+                .is_some_and(|(node, to)| node.instance == to.instance)
+        };
+        if self.placed_on(id).all(stays) {
+            self.unsettled.remove(id);
+        } else {
+            self.unsettled.insert(id.clone());
         }
     }
 
@@ -421,6 +458,7 @@ impl ClusterState {
         }
         if placed.is_empty() {
             self.placed.remove(&assigned.node);
+            self.unsettled.remove(&assigned.node);
         }
         if let Some(view) = self.view_mut(&assigned) {
             view.recorded = view.recorded.saturating_sub(1);

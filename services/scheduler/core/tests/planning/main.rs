@@ -81,6 +81,19 @@ fn a_restarted_agent_gets_a_new_attempt() {
 }
 
 #[test]
+fn a_node_that_left_gives_its_jobs_back() {
+    let mut cluster = Cluster::with_nodes(&[("a", 4)]);
+    let job = cluster.submit(0);
+    cluster.settle();
+    cluster
+        .state
+        .remove_node(&orchion_contract::NodeId::new("a").unwrap());
+    cluster.settle();
+    assert_eq!(cluster.state.job(&job).unwrap().phase, Phase::Queued);
+    assert_eq!(cluster.state.unsettled().count(), 0);
+}
+
+#[test]
 fn an_attempt_that_is_being_opened_is_left_alone() {
     let mut cluster = Cluster::with_nodes(&[("a", 4), ("b", 4)]);
     let job = cluster.submit(0);
