@@ -175,4 +175,10 @@ mod tests {
         assert_eq!(text, "?model=a%26b%3Dc%2Fd%20%C3%A9&limit=5");
         assert_eq!(query(&[("node", None)]), "");
     }
+
+    #[test]
+    fn help_of_the_whole() {
+        command().debug_assert();
+        insta::assert_snapshot!(command().render_help());
+    }
 }

@@ -93,6 +93,9 @@ pub(crate) struct Response {
 }
 
 impl Base {
+    /// The port of a gateway when nobody chooses one.
+    pub(crate) const DEFAULT_PORT: u16 = 8080;
+
     /// Reads an address; without a scheme it is plain HTTP.
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         let refused = |reason: String| Error::Address {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use orchion_contract::JobId;
+use orchion_contract::job::JobSummary;
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -69,6 +70,8 @@ pub(super) async fn show(context: &Context, id: JobId, interrupted: OnInterrupt)
     let mut screen = Screen::new(context.terminal, id);
     let mut follow = Follow::new(&context.gateway, id);
     let mut turns = turns();
+    let (tell, mut positions) = mpsc::unbounded_channel();
+    let mut watching = std::pin::pin!(watch_queue(context, id, tell));
     loop {
         let happening = {
             let mut next = std::pin::pin!(follow.next());
@@ -76,6 +79,10 @@ pub(super) async fn show(context: &Context, id: JobId, interrupted: OnInterrupt)
                 tokio::select! {
                     next = &mut next => break next,
                     _ = turns.tick() => screen.status.turn(),
+                    () = &mut watching, if screen.is_waiting() => {}
+                    Some(position) = positions.recv(), if screen.is_waiting() => {
+                        screen.status.set(queued(position));
+                    }
                     failure = super::interrupt() => {
                         screen.close()?;
                         return Err(interrupt(context, id, interrupted, failure?).await);
@@ -96,6 +103,23 @@ pub(super) async fn show(context: &Context, id: JobId, interrupted: OnInterrupt)
                 text: screen.text,
                 end,
             });
+        }
+    }
+}
+
+/// Tells the place in the queue while the job waits, for a person who waits
+/// with it. Never ends: who listens decides for how long.
+async fn watch_queue(context: &Context, id: JobId, tell: mpsc::UnboundedSender<u32>) {
+    let path = format!("/api/jobs/{id}");
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if !context.terminal.sees_status {
+            continue;
+        }
+        // Without an answer the status stays as it was.
+        let asked = context.gateway.get::<JobSummary>(&path).await;
+        if let Some(position) = asked.ok().and_then(|job| job.queue_position) {
+            let _ = tell.send(position);
         }
     }
 }
@@ -154,6 +178,11 @@ impl Screen {
             in_line: false,
             in_reasoning: false,
         }
+    }
+
+    /// Whether nothing of the answer has come yet.
+    fn is_waiting(&self) -> bool {
+        self.text.is_empty() && !self.in_reasoning
     }
 
     /// Shows what happens; the end when it is one.

@@ -1,5 +1,6 @@
 //! What the user sees: a first real answer, and what to try next.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use orchion_contract::JobId;
@@ -14,6 +15,7 @@ use crate::args::Up;
 use crate::exit::{Failure, Kind, Result};
 use crate::follow::{End, Follow, Happening};
 use crate::gateway::Gateway;
+use crate::http::Base;
 use crate::show::units::span;
 use crate::task::{Message, Task, models};
 use crate::terminal::{DIM, GOOD, STRONG, Status, Terminal};
@@ -206,6 +208,7 @@ fn places(terminal: Terminal, plan: &Plan, data: &DataDir) -> String {
 
 fn steps(terminal: Terminal, plan: &Plan, model: &str) -> String {
     let base = &plan.base;
+    let program = program();
     let header = plan
         .token
         .as_ref()
@@ -214,28 +217,50 @@ fn steps(terminal: Terminal, plan: &Plan, model: &str) -> String {
     let body = json!({
         "model": model, "stream": true, "messages": [{"role": "user", "content": "Hello!"}],
     });
-    let mut text = format!(
-        "{}\n  orchion chat\n  orchion nodes\n  curl -N {base}/v1/chat/completions{header} \
-         -H 'content-type: application/json' -d '{body}'\n\n",
-        terminal.paint(STRONG, "Try"),
-    );
-    if let Some(token) = &plan.token {
-        text.push_str(&format!(
-            "{}\n  export ORCHION_TOKEN={token}\n\n",
-            terminal.paint(STRONG, "Clients on other machines need the token"),
-        ));
+    let mut text = terminal.paint(STRONG, "Try, in another terminal");
+    if base.port() != Base::DEFAULT_PORT {
+        text.push_str(&format!("\n  export ORCHION_URL={base}"));
     }
-    text.push_str(&terminal.paint(STRONG, "Add a host"));
+    if let Some(token) = &plan.token {
+        text.push_str(&format!("\n  export ORCHION_TOKEN={token}"));
+    }
+    text.push_str(&format!(
+        "\n  {program} chat\n  {program} nodes\n  curl -N {base}/v1/chat/completions{header} \
+         -H 'content-type: application/json' -d '{body}'\n\n{}",
+        terminal.paint(STRONG, "Add a host"),
+    ));
     match &plan.join {
         Some(join) => text.push_str(&format!(
-            " (this line is a secret)\n  orchion agent --join '{join}'\n"
+            ": run this there (the line is a secret)\n  orchion agent --join '{join}'\n"
         )),
-        None => text.push_str(
-            "\n  orchion up --lan   opens NATS to the network and prints the line for it\n",
-        ),
+        None => text.push_str(&format!(
+            "\n  {program} up --lan    opens NATS to the network and prints the line for the other host\n"
+        )),
     }
     text.push_str("\nCtrl-C stops everything.");
     text
+}
+
+/// How to call this program: by its name where that leads here, else by its path.
+fn program() -> String {
+    const NAME: &str = "orchion";
+    let Ok(own) = std::env::current_exe() else {
+        return NAME.to_owned();
+    };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let file = format!("{NAME}{}", std::env::consts::EXE_SUFFIX);
+    let is_own = |folder: PathBuf| {
+        folder
+            .join(&file)
+            .canonicalize()
+            .is_ok_and(|found| found == own)
+    };
+    if std::env::split_paths(&path).any(is_own) {
+        return NAME.to_owned();
+    }
+    let here = std::env::current_dir().unwrap_or_default();
+    let shown = own.strip_prefix(&here).unwrap_or(&own);
+    shown.display().to_string()
 }
 
 fn document(plan: &Plan, data: &DataDir, hello: &Hello) -> Value {
