@@ -30,7 +30,7 @@ pub fn llama_server() -> Option<LlamaServer> {
 /// When it does not.
 pub async fn tiny_model(path: &Path) {
     let mut writing = Program::ours("orchion-engine")
-        .args(["write-model", "--layers", "24"])
+        .args(["write-model", "--layers", "16"])
         .arg(path)
         .start();
     let status = writing.wait(Duration::from_secs(60)).await;

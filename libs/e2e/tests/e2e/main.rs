@@ -8,6 +8,8 @@
 
 mod liveness;
 mod openai_python;
+mod privacy;
 mod shutdown;
 mod spread;
 mod starter;
+mod trouble;

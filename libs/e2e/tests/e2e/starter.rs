@@ -8,7 +8,9 @@ use orchion_testkit::{Cluster, HttpClient, eventually, process};
 use serde_json::{Value, json};
 
 /// Most tokens of an answer.
-const TOKENS: u32 = 64;
+const TOKENS: u32 = 160;
+/// Tokens of an answer that is worth to be interrupted.
+const LONG: u64 = 60;
 /// The engine is killed at this piece.
 const KILL_AT: usize = 8;
 
@@ -113,7 +115,6 @@ async fn llama_server_answers_and_its_death_cuts_nothing() {
     let gateway = cluster.gateway(0);
 
     let (prompt, calm) = long_answer(&gateway).await;
-    assert_eq!(calm.usage["completion_tokens"], TOKENS, "{calm:?}");
     assert!(calm.usage["prompt_tokens"].as_u64() > Some(0), "{calm:?}");
 
     // The next lone request goes to the same node.
@@ -143,11 +144,11 @@ async fn long_answer(gateway: &HttpClient) -> (String, Answer) {
     for number in 0..50 {
         let prompt = format!("Tell me about tide number {number}.");
         let answer = ask(gateway, "llama", &prompt, |_| {}).await;
-        if answer.finish == "length" {
+        if answer.usage["completion_tokens"].as_u64() >= Some(LONG) {
             return (prompt, answer);
         }
     }
-    panic!("no answer has {TOKENS} tokens");
+    panic!("no answer has {LONG} tokens");
 }
 
 async fn job(gateway: &HttpClient, id: &str) -> Value {

@@ -17,7 +17,8 @@ const RETRY: Duration = Duration::from_millis(20);
 
 /// Submits a task and follows its stream to the end. When a gateway fails, the
 /// next of `gateways` is asked in turn, with the position in `Last-Event-ID`,
-/// until the order's deadline.
+/// until the order's deadline. A gateway that stops in order closes its streams
+/// before their ends; with another one to ask, that is no failure.
 pub async fn task(gateways: &[HttpClient], order: &Order) -> Verdict {
     let job = Uuid::now_v7().to_string();
     let mut listener = Listener::new(order);
@@ -66,6 +67,16 @@ impl Turn {
         let failure = Failure::new(class(&error, listener.has_begun()), &error);
         if !is_passing(&error) || listener.time_left() < RETRY {
             return Err(failure);
+        }
+        self.at += 1;
+        tokio::time::sleep(RETRY).await;
+        Ok(())
+    }
+
+    /// Goes on to another gateway, when there is one.
+    async fn leave(&mut self, listener: &Listener<'_>) -> Result<(), Failure> {
+        if self.gateways.len() < 2 || listener.time_left() < RETRY {
+            return Err(Failure::new("stream:truncated", "no end"));
         }
         self.at += 1;
         tokio::time::sleep(RETRY).await;
@@ -127,37 +138,47 @@ async fn listen(
             Ok(part) => part?,
             Err(_) => return Err(Failure::new("timeout:mid_answer", "")),
         };
-        let Some(error) = ended else {
-            return Ok(());
-        };
-        gateways.next(error, listener).await?;
+        match ended {
+            Ended::AtTheEnd => return Ok(()),
+            Ended::Early => gateways.leave(listener).await?,
+            Ended::Broken(error) => gateways.next(error, listener).await?,
+        }
         listener.reconnects += 1;
     }
 }
 
-/// Reads one connection. Returns why it ended too early, or none when the answer
-/// has ended.
+/// How one connection ended.
+enum Ended {
+    /// With the answer.
+    AtTheEnd,
+    /// In order, in the middle of the answer.
+    Early,
+    /// It broke, or was never there.
+    Broken(Error),
+}
+
+/// Reads one connection.
 async fn listen_once(
     gateway: &HttpClient,
     path: &str,
     listener: &mut Listener<'_>,
     position: &mut Position,
-) -> Result<Option<Error>, Failure> {
+) -> Result<Ended, Failure> {
     let last = position.next.to_string();
     let resume = [("last-event-id", last.as_str())];
     let headers = if position.next > 0 { &resume[..] } else { &[] };
     let mut stream = match gateway.events(path, headers).await {
         Ok(stream) => stream,
-        Err(error) => return Ok(Some(error)),
+        Err(error) => return Ok(Ended::Broken(error)),
     };
     loop {
         match stream.next().await {
             Ok(Some(event)) => take(&event, listener, position)?,
-            Ok(None) if position.is_ended => return Ok(None),
-            Ok(None) => return Err(Failure::new("stream:truncated", "no end")),
+            Ok(None) if position.is_ended => return Ok(Ended::AtTheEnd),
+            Ok(None) => return Ok(Ended::Early),
             // A connection that breaks behind the end has told everything.
-            Err(_) if position.is_ended => return Ok(None),
-            Err(error) => return Ok(Some(error)),
+            Err(_) if position.is_ended => return Ok(Ended::AtTheEnd),
+            Err(error) => return Ok(Ended::Broken(error)),
         }
     }
 }
