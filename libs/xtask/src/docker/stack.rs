@@ -154,10 +154,14 @@ pub(crate) struct Slow {
 
 impl Drop for Slow {
     fn drop(&mut self) {
-        // One of them may be dead by now; the other one is let go all the same.
+        // The engine takes no "unlimited" back, so each gets all there is. One
+        // of them may be dead by now; the other one is let go all the same.
+        let all = std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .to_string();
         for container in &self.containers {
             let _ =
-                shell::capture(Command::new("docker").args(["update", "--cpus", "0", container]));
+                shell::capture(Command::new("docker").args(["update", "--cpus", &all, container]));
         }
     }
 }
