@@ -16,6 +16,7 @@ use orchion_contract::subjects::TRANSCRIPT;
 use orchion_contract::transcript::Entry;
 use orchion_contract::{JobId, ReaderId};
 use orchion_service::Stop;
+use tokio::sync::watch;
 
 /// What may wait for one caller, in bytes of entries. Who is slower than that
 /// goes on from the stored transcript.
@@ -34,6 +35,8 @@ struct Shared {
     queues: Mutex<HashMap<JobId, Arc<Queue>>>,
     /// Grows each time the store was found rolled back.
     rollbacks: AtomicU64,
+    /// The connection after whose beginning the store was looked at.
+    looked_at: watch::Sender<Option<Instant>>,
 }
 
 /// What waits for one caller.
@@ -75,6 +78,22 @@ impl Feed {
     /// How often the store was found rolled back.
     pub(crate) fn rollbacks(&self) -> u64 {
         self.0.rollbacks.load(Ordering::Relaxed)
+    }
+
+    /// Whether the store was looked at since the connection began: until then,
+    /// what comes over it may be of another store than what came before.
+    pub(crate) fn knows_store(&self, bus: &Bus) -> bool {
+        let connection = bus.connected_since();
+        connection.is_none() || connection == *self.0.looked_at.borrow()
+    }
+
+    /// Waits until there is a connection and its store was looked at.
+    pub(crate) async fn store_known(&self, bus: &Bus) {
+        let is_known = |looked_at: &Option<Instant>| {
+            looked_at.is_some() && *looked_at == bus.connected_since()
+        };
+        // The sender lives as long as `self`.
+        let _ = self.0.looked_at.subscribe().wait_for(is_known).await;
     }
 
     fn queues(&self) -> MutexGuard<'_, HashMap<JobId, Arc<Queue>>> {
@@ -131,15 +150,37 @@ impl Feed {
                 () = stop.stopped() => return Ok(()),
                 stored = reading.next() => {
                     let stored = stored?;
+                    if self.was_rolled_back(bus, store).await? {
+                        return Ok(());
+                    }
                     store.last = stored.sequence;
                     self.hand_out(stored);
                 }
-                _ = look.tick() => if store.was_rolled_back(bus).await {
-                    self.reopened();
+                _ = look.tick() => if self.was_rolled_back(bus, store).await? {
                     return Ok(());
                 }
             }
         }
+    }
+
+    /// Looks at the store after each renewal of the connection, before anything
+    /// that came over it is handed out: only then can it have become another one.
+    async fn was_rolled_back(
+        &self,
+        bus: &Bus,
+        store: &mut Store,
+    ) -> Result<bool, orchion_bus::Error> {
+        let connection = bus.connected_since();
+        if connection.is_none() || connection == *self.0.looked_at.borrow() {
+            return Ok(false);
+        }
+        let (created, last) = bus.state_of(TRANSCRIPTS.name).await?;
+        let is_other = store.is_other(created, last);
+        if is_other {
+            self.reopened();
+        }
+        self.0.looked_at.send_replace(connection);
+        Ok(is_other)
     }
 
     fn reopened(&self) {
@@ -172,32 +213,21 @@ impl Feed {
 /// cut or made anew.
 #[derive(Default)]
 struct Store {
-    connected: Option<Instant>,
     created: Option<i128>,
     last: u64,
 }
 
 impl Store {
-    /// Asks the store after each renewal of the connection: only then can it
-    /// have become another one.
-    async fn was_rolled_back(&mut self, bus: &Bus) -> bool {
-        let connected = bus.connected_since();
-        if connected.is_none() || connected == self.connected {
-            return false;
-        }
-        let Ok((created, last)) = bus.state_of(TRANSCRIPTS.name).await else {
-            return false;
-        };
-        self.connected = connected;
-        let was_other = self
+    fn is_other(&mut self, created: i128, last: u64) -> bool {
+        let was_made_anew = self
             .created
             .replace(created)
             .is_some_and(|known| known != created);
-        let is_shorter = last < self.last;
-        if was_other || is_shorter {
+        let is_other = was_made_anew || last < self.last;
+        if is_other {
             self.last = 0;
         }
-        was_other || is_shorter
+        is_other
     }
 }
 

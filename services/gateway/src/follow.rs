@@ -113,6 +113,8 @@ impl Follower {
             }
             Source::Closed => self.open().await,
             Source::Stored { reading, backlog } => match reading.next().await {
+                // This entry may be of another store: read anew once that is known.
+                Ok(_) if !self.feed.knows_store(&self.bus) => self.source = Source::Closed,
                 Ok(stored) => {
                     *backlog = backlog.saturating_sub(1).min(stored.pending);
                     match serde_json::from_slice(&stored.payload) {
@@ -132,15 +134,19 @@ impl Follower {
 
     /// To be called once in a while: notices a store that was rolled back.
     pub(crate) fn look(&mut self) {
-        let rollbacks = self.feed.rollbacks();
-        if rollbacks != self.rollbacks && !matches!(self.source, Source::Live(_)) {
-            self.rollbacks = rollbacks;
-            self.reader.reopen();
+        let is_live = matches!(self.source, Source::Live(_));
+        if !is_live && self.feed.rollbacks() != self.rollbacks {
             self.source = Source::Closed;
         }
     }
 
     async fn open(&mut self) {
+        self.feed.store_known(&self.bus).await;
+        let rollbacks = self.feed.rollbacks();
+        if rollbacks != self.rollbacks {
+            self.rollbacks = rollbacks;
+            self.reader.reopen();
+        }
         let opened = self
             .bus
             .read(TRANSCRIPTS.name, &self.subject, From::Beginning)

@@ -107,7 +107,7 @@ impl Running {
 impl Drop for Caller {
     fn drop(&mut self) {
         if self.cancels {
-            tracing::info!(job.id = %self.job, "the caller of job {} hung up: canceling it", self.job);
+            tracing::debug!(job.id = %self.job, "the caller of job {} hung up: canceling it", self.job);
             let cancel = hang_up(self.gateway.clone(), self.job);
             self.gateway.tasks.spawn_work("cancel", cancel);
         }

@@ -1,7 +1,5 @@
 //! The program itself: its command line, its exit codes, its end by a signal.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::path::Path;
 use std::time::Duration;
 

@@ -117,6 +117,7 @@ async fn stream(
         silence: Silence::new(gateway.config.keep_alive.get()),
         shown: Vec::new(),
         out: Vec::with_capacity(1024),
+        has_shown: false,
         has_ended: false,
     };
     stream.advance().await?;
@@ -133,6 +134,8 @@ struct ChatStream {
     silence: Silence,
     shown: Vec<Shown>,
     out: Vec<u8>,
+    /// Whether any of the answer has left for the caller.
+    has_shown: bool,
     has_ended: bool,
 }
 
@@ -186,7 +189,10 @@ impl ChatStream {
         for shown in self.shown.drain(..) {
             match shown {
                 Shown::Piece { piece, .. } => self.chunks.piece(&mut self.out, &piece),
-                Shown::Restarted { .. } if !self.chunks.has_begun() => {}
+                Shown::Restarted { .. } if !self.has_shown => {
+                    self.out.clear();
+                    self.chunks.begin_again();
+                }
                 Shown::Restarted { .. } => return Err(cannot_take_back()),
                 Shown::Ended(end) => {
                     self.has_ended = true;
@@ -198,10 +204,13 @@ impl ChatStream {
                             self.chunks.end(&mut self.out, reason, usage);
                         }
                         // What stands before a failure is shown before it.
-                        Some(failure) if self.chunks.has_begun() => {
+                        Some(failure) if self.has_shown => {
                             Chunks::failure(&mut self.out, &failure);
                         }
-                        Some(failure) => return Err(failure.into()),
+                        Some(failure) => {
+                            self.out.clear();
+                            return Err(failure.into());
+                        }
                     }
                 }
             }
@@ -211,6 +220,7 @@ impl ChatStream {
 
     fn written(&mut self) -> Bytes {
         self.silence.broken();
+        self.has_shown |= self.chunks.has_begun();
         Bytes::from(std::mem::replace(&mut self.out, Vec::with_capacity(512)))
     }
 }

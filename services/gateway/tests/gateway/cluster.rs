@@ -225,6 +225,7 @@ impl Cluster {
     {
         let service = self.bus.service("plays its part").await.expect("announce");
         let mut endpoint = service.endpoint(rpc, "double").await.expect("answer");
+        self.bus.flush().await.expect("be heard");
         self.tasks.spawn(async move {
             let _service = service;
             while let Some(question) = endpoint.next().await {

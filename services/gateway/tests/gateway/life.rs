@@ -2,7 +2,9 @@
 
 use orchion_contract::buckets::LEASES;
 use orchion_contract::lease::LeaseKey;
+use orchion_contract::streams::TRANSCRIPTS;
 use orchion_gateway::Config;
+use orchion_testkit::sse::Event;
 use orchion_testkit::{NatsServer, eventually, free_port};
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -76,13 +78,35 @@ async fn a_stream_goes_on_over_a_restart_of_nats() {
     agent.says(&["b"]).await;
     agent.completes().await;
     let events = stream.unwrap().collect().await.unwrap();
-    let texts: Vec<String> = events
-        .iter()
-        .filter_map(|event| serde_json::from_str::<Value>(&event.data).ok())
-        .filter_map(|chunk| Some(chunk["choices"][0]["delta"]["content"].as_str()?.to_owned()))
-        .collect();
-    assert_eq!(texts.concat(), "ab");
+    assert_eq!(text(&events), "ab");
     assert_eq!(events.last().unwrap().data, "[DONE]");
+}
+
+#[tokio::test]
+async fn a_store_made_anew_is_read_again_without_doubling() {
+    let mut cluster = Cluster::start().await;
+    let gateway = cluster.gateway().await;
+    let body = chat(true);
+    let opened = gateway.http.post_events("/v1/chat/completions", &body);
+    let told = async {
+        let submit = cluster.submitted().await;
+        cluster.agent(&submit).says(&["a"]).await;
+        submit
+    };
+    let (stream, submit) = tokio::join!(opened, told);
+    let delete = format!("$JS.API.STREAM.DELETE.{}", TRANSCRIPTS.name);
+    let admin = cluster.nats.client().await;
+    admin.request(delete, "".into()).await.unwrap();
+    cluster.nats.restart().await;
+    eventually("the streams", PATIENCE, async || {
+        cluster.bus.ensure_all().await.is_ok()
+    })
+    .await;
+    // Who wrote it has it still, and writes it again from its beginning.
+    let mut agent = cluster.agent(&submit);
+    agent.says(&["a", "b"]).await;
+    agent.completes().await;
+    assert_eq!(text(&stream.unwrap().collect().await.unwrap()), "ab");
 }
 
 #[tokio::test]
@@ -182,4 +206,16 @@ async fn the_health_check_asks_the_running_gateway() {
         orchion_gateway::healthcheck(config.clone()).await.is_ok()
     })
     .await;
+}
+
+/// The text that a stream of chunks makes.
+fn text(events: &[Event]) -> String {
+    let chunks = events
+        .iter()
+        .filter_map(|event| serde_json::from_str::<Value>(&event.data).ok());
+    let content = |chunk: Value| {
+        let content = chunk["choices"][0]["delta"]["content"].as_str();
+        content.map(str::to_owned)
+    };
+    chunks.filter_map(content).collect()
 }

@@ -6,17 +6,19 @@ use orchion_service::HumanDuration;
 use orchion_testkit::eventually;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::cluster::{Agent, Cluster, PATIENCE, Running, chat};
 
 /// How many pieces the tests send, and how large one is: far more than sockets and queues hold.
-const PIECES: usize = 400;
+const PIECES: usize = 120;
 const PIECE: usize = 64 * 1024;
 
 /// Opens a streamed chat and reads nothing of it.
 async fn open(gateway: &Running) -> TcpStream {
-    let mut socket = TcpStream::connect(gateway.address()).await.unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    let mut socket = socket.connect(gateway.address()).await.unwrap();
     let body = chat(true).to_string();
     let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length:";
     let request = format!("{head} {}\r\n\r\n{body}", body.len());

@@ -45,9 +45,15 @@ impl Chunks {
         }
     }
 
-    /// Whether the caller has seen any of the answer.
+    /// Whether any of the answer was written.
     pub(crate) fn has_begun(&self) -> bool {
         self.has_role
+    }
+
+    /// What was written is void.
+    pub(crate) fn begin_again(&mut self) {
+        self.has_role = false;
+        self.tools = ToolCalls::default();
     }
 
     /// One piece; the first one is preceded by the role.
