@@ -11,7 +11,8 @@ use std::net::TcpListener;
 use std::process::Output;
 use std::time::Duration;
 
-use orchion_testkit::eventually;
+use orchion_testkit::mock_engine::Options;
+use orchion_testkit::{MockEngine, eventually};
 use serde_json::Value;
 
 use up::{Up, orchion, text};
@@ -148,6 +149,42 @@ async fn other_agents_join_and_chats_spread_over_them() {
         .map(|job| job["node"].as_str().unwrap())
         .collect();
     assert_eq!(nodes.len(), 3, "{jobs:#}");
+}
+
+#[tokio::test]
+async fn a_chat_outlives_its_gateway() {
+    let engine = MockEngine::start(Options {
+        itl_us: 30_000,
+        tokens: 60,
+        ..Options::default()
+    });
+    let up = Up::start_with_engine(&engine.url(), &["--json"]);
+    let other = up.url().await;
+    let port = orchion_testkit::free_port();
+    let mut gateway = up.gateway(port);
+    let first = format!("http://127.0.0.1:{port}");
+    eventually("the second gateway", SOON, async || {
+        orchion(&first, &["models"]).status.success()
+    })
+    .await;
+    let chat = up::chat(&format!("{first},{other}"));
+    eventually("the first tokens", SOON, async || {
+        chat.stdout().split_whitespace().count() > 5
+    })
+    .await;
+
+    gateway.kill();
+    let mut chat = chat;
+    let status = chat.wait(SOON).await;
+
+    assert_eq!(status.code(), Some(0), "{}", chat.stderr());
+    let shown = chat.stdout();
+    let indexes: Vec<&str> = shown
+        .split_whitespace()
+        .map(|token| token.split('.').nth(1).unwrap())
+        .collect();
+    let expected: Vec<String> = (0..60).map(|index| index.to_string()).collect();
+    assert_eq!(indexes, expected, "{shown}");
 }
 
 fn json(output: &Output) -> Value {

@@ -37,6 +37,18 @@ impl Up {
         Self::in_folder(data, arguments)
     }
 
+    /// Starts it with one engine, that of a test.
+    pub(crate) fn start_with_engine(url: &str, arguments: &[&str]) -> Self {
+        let data = Arc::new(TempDir::with_prefix("orchion-up-").unwrap());
+        let settings = format!(
+            "[node-agent]\nprobe = []\nstarter = false\n\
+             engines = [{{ kind = \"openai\", url = {url:?} }}]\n"
+        );
+        fs::write(data.path().join("orchion.toml"), settings).unwrap();
+        let free = ["--http-port", "0", "--nats-port", "0"];
+        Self::in_folder(data, &[&free, arguments].concat())
+    }
+
     /// Another one in the same folder.
     pub(crate) fn beside(&self, arguments: &[&str]) -> Self {
         let free = ["--http-port", "0", "--nats-port", "0"];
@@ -73,6 +85,15 @@ impl Up {
         self.document()["url"].as_str().unwrap().to_owned()
     }
 
+    /// Another gateway of this cluster, on a port of its own.
+    pub(crate) fn gateway(&self, port: u16) -> Running {
+        Program::ours("orchion-gateway")
+            .dir(self.data.path())
+            .args(["--http-port", &port.to_string(), "--nats-url"])
+            .arg(self.document()["nats"].as_str().unwrap())
+            .start()
+    }
+
     /// What `--json` has printed.
     pub(crate) fn document(&self) -> Value {
         serde_json::from_str(self.process.stdout().lines().next().unwrap()).unwrap()
@@ -107,6 +128,13 @@ fn naming(folder: &Path) -> Vec<String> {
         .map(|raw| String::from_utf8_lossy(&raw).replace('\0', " "))
         .filter(|command| command.contains(&*folder))
         .collect()
+}
+
+/// A chat that goes to these gateways, in the background.
+pub(crate) fn chat(urls: &str) -> Running {
+    Program::at(Path::new(env!("CARGO_BIN_EXE_orchion")))
+        .args(["chat", "Count for me.", "--url", urls])
+        .start()
 }
 
 /// Runs a command against the gateway at `url`.
