@@ -259,6 +259,35 @@ fn a_level_that_does_not_exist_is_a_problem() {
     assert_eq!(problems("loud,orchion_bus=very,=info").len(), 3);
 }
 
+#[test]
+fn a_witness_is_shown_what_goes_to_the_log() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let kept = seen.clone();
+    let witness = Box::new(move |record: &Record<'_>| {
+        kept.lock()
+            .unwrap()
+            .push((record.level, record.message.clone()));
+    });
+    let source = Source::with_instance("tester", "i1");
+    let (settings, output) = (Settings::default(), Output::default());
+    let subscriber = subscriber(
+        &settings,
+        source,
+        Render::Json,
+        output.clone(),
+        Some(witness),
+    )
+    .unwrap();
+
+    tracing::subscriber::with_default(subscriber, || {
+        tracing::debug!("below the level");
+        tracing::warn!("look here");
+    });
+
+    assert_eq!(*seen.lock().unwrap(), [("warn", "look here".to_owned())]);
+    assert_eq!(output.json().len(), 1);
+}
+
 /// Logs as service `tester`, instance `i1`, and gives what came to stdout.
 fn logged(level: &str, log: impl FnOnce(&Arc<Source>)) -> Output {
     written(level, Render::Json, log)
