@@ -1,6 +1,7 @@
 //! Whether a job may enter.
 
 use crate::Now;
+use crate::plan::offers;
 use crate::state::ClusterState;
 use orchion_contract::job::{MAX_BODY_BYTES, MAX_DEADLINE_MS, Submit, Workload};
 use orchion_contract::node::NodeState;
@@ -65,15 +66,26 @@ fn served(
     now: Now,
 ) -> Result<(), ErrorBody> {
     let model = &submit.spec.model;
-    let mut known = false;
+    let (mut known, mut offered) = (false, false);
     for key in state.replicas_of(model) {
+        let Some((node, view)) = state.replica(key) else {
+            continue;
+        };
         known = true;
-        let here = state.replica(key).is_some_and(|(node, _)| {
-            node.state != NodeState::Lost || now.saturating_sub(node.seen_at) < limits.gone_after
-        });
-        if here {
+        if !offers(view, submit.spec.workload) {
+            continue;
+        }
+        offered = true;
+        let is_gone = node.state == NodeState::Lost;
+        if !is_gone || now.saturating_sub(node.seen_at) < limits.gone_after {
             return Ok(());
         }
+    }
+    if known && !offered {
+        let message = format!(
+            "no engine that has model '{model}' does such work: ask it by messages, not by a prompt"
+        );
+        return Err(ErrorBody::new(ErrorCode::InvalidParams, message).about("workload"));
     }
     if known {
         let message = format!(

@@ -2,7 +2,7 @@
 
 use crate::Now;
 use crate::state::{ClusterState, JobView, Phase, ReplicaKey, ReplicaView};
-use orchion_contract::job::Assignment;
+use orchion_contract::job::{Assignment, Workload};
 use orchion_contract::node::{Continuation, NodeState};
 use orchion_contract::{JobId, ModelName, UnixMs};
 use std::cmp::Ordering;
@@ -153,7 +153,8 @@ fn choose<'a>(
     let candidate = |key: &'a ReplicaKey| {
         let (node, view) = state.replica(key)?;
         let used = view.occupied() + taken.get(key).copied().unwrap_or_default();
-        (node.state == NodeState::Online && view.replica.ready).then_some(Candidate {
+        let can = offers(view, job.record.workload);
+        (node.state == NodeState::Online && view.replica.ready && can).then_some(Candidate {
             key,
             view,
             used,
@@ -213,6 +214,11 @@ fn compare(a: &Candidate<'_>, b: &Candidate<'_>) -> Ordering {
         .cmp(&share(b, a))
         .then(a.used.cmp(&b.used))
         .then(a.key.cmp(b.key))
+}
+
+/// Whether this replica does such work; one that names none does any.
+pub(crate) fn offers(view: &ReplicaView, workload: Workload) -> bool {
+    view.replica.workloads.is_empty() || view.replica.workloads.contains(&workload)
 }
 
 /// Whether this replica can go on behind what another one wrote.

@@ -193,7 +193,14 @@ impl Holder {
         if stored {
             self.state.update(&end.job, |job| job.has_prefix = true);
         }
-        self.follow(&end.job, next, "its attempt failed");
+        match &end.how {
+            AttemptOutcome::Failed { error } => {
+                let reason = format!("its attempt failed with {}", error.code);
+                self.follow(&end.job, next, &reason);
+            }
+            AttemptOutcome::Superseded => self.follow(&end.job, next, "its attempt was void"),
+            AttemptOutcome::Final { .. } => self.follow(&end.job, next, "it has ended"),
+        }
     }
 
     /// Does what follows for a job.

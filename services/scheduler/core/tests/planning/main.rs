@@ -332,6 +332,18 @@ fn a_model_whose_nodes_left_a_moment_ago_still_takes_jobs() {
 }
 
 #[test]
+fn work_that_no_engine_of_the_model_does_is_refused() {
+    let cluster = Cluster::with_nodes(&[("a", 4)]);
+    let mut submit = submit_for(0, "m");
+    submit.spec.workload = orchion_contract::job::Workload::Completion;
+    let refusal = check(&submit, &cluster.state, Limits::default(), cluster.now).unwrap_err();
+    assert_eq!(
+        (refusal.code, refusal.param.as_deref()),
+        (ErrorCode::InvalidParams, Some("workload"))
+    );
+}
+
+#[test]
 fn a_full_queue_refuses_with_the_policy_that_did_it() {
     let mut cluster = Cluster::with_nodes(&[("a", 1)]);
     for n in 0..3 {
