@@ -10,6 +10,8 @@ use std::time::Duration;
 /// What is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Victim {
+    /// Nothing: what the machine itself does to the streams.
+    Nothing,
     /// The engine that generates for half of the streams.
     Engine,
     /// The agent of that engine.
@@ -24,6 +26,7 @@ pub(crate) enum Victim {
 
 impl Victim {
     pub(crate) const ALL: &'static [Self] = &[
+        Self::Nothing,
         Self::Engine,
         Self::Agent,
         Self::Gateway,
@@ -31,19 +34,22 @@ impl Victim {
         Self::Nats,
     ];
 
-    /// What may pass between two tokens, in the median.
-    pub(crate) fn bound(self) -> Duration {
+    /// What may pass between two tokens in the median, beside the pace of the
+    /// stream itself.
+    pub(crate) fn bound(self) -> Option<Duration> {
         match self {
-            Self::Engine | Self::Agent => Duration::from_secs(1),
-            Self::Gateway => Duration::from_millis(50),
-            // Running streams do not notice; one pace and the noise of the machine.
-            Self::Scheduler => Duration::from_millis(100),
-            Self::Nats => Duration::from_secs(3),
+            Self::Nothing => None,
+            Self::Engine | Self::Agent => Some(Duration::from_secs(1)),
+            Self::Gateway => Some(Duration::from_millis(50)),
+            // Running streams do not notice; this much is the noise of a machine.
+            Self::Scheduler => Some(Duration::from_millis(100)),
+            Self::Nats => Some(Duration::from_secs(3)),
         }
     }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::Nothing => "nothing",
             Self::Engine => "engine",
             Self::Agent => "node-agent",
             Self::Gateway => "gateway",
@@ -110,7 +116,7 @@ pub(crate) async fn run(
 async fn stream(victim: Victim, clients: Vec<HttpClient>, order: Order) -> Verdict {
     match victim {
         Victim::Gateway => task(&clients, &order).await,
-        Victim::Engine | Victim::Agent | Victim::Scheduler | Victim::Nats => {
+        Victim::Nothing | Victim::Engine | Victim::Agent | Victim::Scheduler | Victim::Nats => {
             chat(&clients[1], &order).await
         }
     }
@@ -118,6 +124,7 @@ async fn stream(victim: Victim, clients: Vec<HttpClient>, order: Order) -> Verdi
 
 async fn kill(cluster: &mut Cluster, victim: Victim) -> anyhow::Result<()> {
     match victim {
+        Victim::Nothing => {}
         Victim::Engine => cluster.engines[1].kill(),
         Victim::Agent => cluster.agents[1].kill(),
         Victim::Gateway => cluster.gateways[0].kill(),
