@@ -13,6 +13,7 @@ mod noise;
 mod python;
 mod skip;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use orchion_testkit::HttpClient;
@@ -41,16 +42,17 @@ pub async fn alone() -> MutexGuard<'static, ()> {
 pub struct Chats {
     /// What was asked for, to see how far each is.
     pub orders: Vec<Order>,
-    streams: JoinSet<Verdict>,
+    streams: JoinSet<(usize, Verdict)>,
 }
 
 impl Chats {
     /// Asks `client` for one streamed chat more.
     pub fn ask(&mut self, client: &HttpClient, order: Order) {
+        let number = self.orders.len();
         self.orders.push(order.clone());
         let client = client.clone();
         self.streams
-            .spawn(async move { chat(&client, &order).await });
+            .spawn(async move { (number, chat(&client, &order).await) });
     }
 
     /// Whether every client has seen at least so many tokens.
@@ -59,16 +61,18 @@ impl Chats {
         all.all(|order| order.progress().tokens() >= tokens)
     }
 
-    /// Reads all answers to their ends.
+    /// Reads all answers to their ends; in the order in which they were asked for.
     ///
     /// # Panics
     ///
     /// When one of them is not good, with what is wrong.
     pub async fn all_good(mut self) -> Vec<Verdict> {
-        let mut verdicts = Vec::new();
-        while let Some(verdict) = self.streams.join_next().await {
-            verdicts.push(verdict.expect("follow a stream"));
+        let mut verdicts = BTreeMap::new();
+        while let Some(ended) = self.streams.join_next().await {
+            let (number, verdict) = ended.expect("follow a stream");
+            verdicts.insert(number, verdict);
         }
+        let verdicts: Vec<_> = verdicts.into_values().collect();
         let bad = verdicts
             .iter()
             .filter(|verdict| !verdict.is_good())

@@ -12,4 +12,5 @@ mod privacy;
 mod shutdown;
 mod spread;
 mod starter;
+mod survival;
 mod trouble;

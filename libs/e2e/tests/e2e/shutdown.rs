@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use orchion_e2e::{Chats, SOON, alone};
-use orchion_testkit::judge::{Order, chat, task};
+use orchion_testkit::judge::{Order, chat, follow, task};
 use orchion_testkit::wire::Ask;
 use orchion_testkit::{Cluster, eventually};
 
@@ -42,6 +42,29 @@ async fn a_gateway_finishes_what_is_short_and_hands_over_what_is_long() {
         assert!(verdict.is_good(), "{verdict:?}");
         assert!(verdict.reconnects > 0, "{verdict:?}");
     }
+}
+
+#[tokio::test]
+async fn a_chat_that_a_stop_cuts_says_so_and_goes_on_at_another_gateway() {
+    let _alone = alone().await;
+    let mut cluster = Cluster::builder().gateways(2).start().await;
+    let (gateway, order) = (cluster.gateway(0), paced(600));
+    let cut = {
+        let asked = order.clone();
+        let mut chats = tokio::task::JoinSet::new();
+        chats.spawn(async move { chat(&gateway, &asked).await });
+        eventually("the stream", SOON, async || order.progress().tokens() >= 10).await;
+        let status = cluster.gateways[0].stop(GRACE).await;
+        assert_eq!(status.code(), Some(0));
+        chats.join_next().await.unwrap().unwrap()
+    };
+    let failure = cut
+        .failure
+        .as_ref()
+        .expect("a chat of fifteen seconds is cut");
+    assert_eq!(failure.class, "stream:error_event", "{cut:?}");
+    let rest = follow(&[cluster.gateway(1)], &order, &cut.job.unwrap()).await;
+    assert!(rest.is_good(), "{rest:?}");
 }
 
 #[tokio::test]
