@@ -82,7 +82,7 @@ impl Answer {
             return Err(Error::Cut("it ended without [DONE]"));
         };
         let too_long = |error: super::sse::TooLong| Error::Strange(error.to_string());
-        self.lines.push(&bytes).map_err(too_long)?;
+        self.lines.push(bytes).map_err(too_long)?;
         while let Some(step) = {
             let (seen, form) = (&mut self.seen, self.form);
             self.lines.next(|line| take(seen, form, line, pieces))

@@ -1,6 +1,6 @@
 //! Server-sent events, as engines write them: lines that begin with `data:`.
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, Bytes};
 
 /// Longest line that is waited for, in bytes.
 const LONGEST: usize = 8 << 20;
@@ -10,38 +10,42 @@ const LONGEST: usize = 8 << 20;
 #[error("a line of the stream is longer than {LONGEST} bytes")]
 pub struct TooLong;
 
-/// Cuts a stream into the payloads of its events.
+/// Cuts a stream into lines, of which events are made. Whole lines are read
+/// where they lie; only a line that is cut by the connection is put together.
 #[derive(Debug, Default)]
 pub struct Lines {
-    buffer: BytesMut,
-    /// Bytes at the head of the buffer that hold no line end.
-    searched: usize,
+    /// What came last, without the lines that were read.
+    fresh: Bytes,
+    /// The beginning of a line whose end has not come.
+    begun: Vec<u8>,
 }
 
 impl Lines {
-    /// Adds what came from the connection.
+    /// Adds what came from the connection; everything before must have been
+    /// read.
     ///
     /// # Errors
     /// [`TooLong`] when no line end comes.
-    pub fn push(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
-        if self.searched > LONGEST {
+    pub fn push(&mut self, bytes: Bytes) -> Result<(), TooLong> {
+        if self.begun.len() + self.fresh.len() > LONGEST {
             return Err(TooLong);
         }
-        self.buffer.extend_from_slice(bytes);
+        self.begun.extend_from_slice(&self.fresh);
+        self.fresh = bytes;
         Ok(())
     }
 
     /// Hands the next whole line to `read`; `None` when there is none yet.
     pub fn next<T>(&mut self, read: impl FnOnce(Line<'_>) -> T) -> Option<T> {
-        let found = memchr::memchr(b'\n', &self.buffer[self.searched..]);
-        let Some(at) = found else {
-            self.searched = self.buffer.len();
-            return None;
-        };
-        let end = self.searched + at;
-        let said = read(Line::of(&self.buffer[..end]));
-        self.buffer.advance(end + 1);
-        self.searched = 0;
+        let at = memchr::memchr(b'\n', &self.fresh)?;
+        let line = self.fresh.split_to(at);
+        self.fresh.advance(1);
+        if self.begun.is_empty() {
+            return Some(read(Line::of(&line)));
+        }
+        self.begun.extend_from_slice(&line);
+        let said = read(Line::of(&self.begun));
+        self.begun.clear();
         Some(said)
     }
 }
@@ -85,7 +89,9 @@ mod tests {
         let mut lines = Lines::default();
         let mut out = Vec::new();
         for chunk in chunks {
-            lines.push(chunk.as_bytes()).unwrap();
+            lines
+                .push(Bytes::copy_from_slice(chunk.as_bytes()))
+                .unwrap();
             while let Some(said) = lines.next(|line| format!("{line:?}")) {
                 out.push(said);
             }
@@ -118,8 +124,8 @@ mod tests {
     #[test]
     fn a_line_without_an_end_is_refused() {
         let mut lines = Lines::default();
-        lines.push(&vec![b'x'; LONGEST + 1]).unwrap();
+        lines.push(vec![b'x'; LONGEST + 1].into()).unwrap();
         assert!(lines.next(|_| ()).is_none());
-        assert_eq!(lines.push(b"x"), Err(TooLong));
+        assert_eq!(lines.push(Bytes::from_static(b"x")), Err(TooLong));
     }
 }

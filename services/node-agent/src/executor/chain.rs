@@ -2,8 +2,8 @@
 //! a time, over every interruption of NATS.
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use orchion_bus::{AppendError, Bus};
 use orchion_contract::streams::TRANSCRIPTS;
 use orchion_contract::transcript::{Entry, Final, Piece};
 use orchion_transcript::{Effect, Stop, Writer};
+use tokio_util::sync::ReusableBoxFuture;
 
 use super::beginning;
 
@@ -18,8 +19,6 @@ use super::beginning;
 const PAUSE: Duration = Duration::from_millis(50);
 /// Pause before the next try when the stream is full.
 const PAUSE_WHEN_FULL: Duration = Duration::from_millis(500);
-
-type Running = Pin<Box<dyn Future<Output = Done> + Send>>;
 
 /// What came of an effect.
 enum Done {
@@ -33,7 +32,9 @@ pub(super) struct Chain {
     bus: Bus,
     subject: Arc<str>,
     writer: Writer,
-    running: Option<Running>,
+    /// What is under way; its memory is used again for every token.
+    work: ReusableBoxFuture<'static, Done>,
+    is_working: bool,
     end: Option<Final>,
     pushed: u64,
     tokens: u64,
@@ -45,7 +46,8 @@ impl Chain {
             bus,
             subject,
             writer,
-            running: None,
+            work: ReusableBoxFuture::new(std::future::pending()),
+            is_working: false,
             end: None,
             pushed: 0,
             tokens: 0,
@@ -94,18 +96,17 @@ impl Chain {
     /// for ever when there is nothing to do. Nothing is lost when this is
     /// dropped before it is done.
     pub(super) async fn step(&mut self) {
-        if self.running.is_none() {
-            self.running = self
-                .writer
-                .next_effect()
-                .map(|effect| self.carry_out(effect));
+        if !self.is_working
+            && let Some(effect) = self.writer.next_effect()
+        {
+            self.begin(effect);
         }
-        let done = poll_fn(|cx| match &mut self.running {
-            Some(running) => running.as_mut().poll(cx),
-            None => std::task::Poll::Pending,
+        let done = poll_fn(|cx| match self.is_working {
+            true => self.work.poll(cx),
+            false => Poll::Pending,
         })
         .await;
-        self.running = None;
+        self.is_working = false;
         match done {
             Done::Acked(sequence) => self.writer.acked(sequence),
             Done::Unsure => self.writer.unsure(),
@@ -119,21 +120,23 @@ impl Chain {
     /// The connection is a new one: what was asked of the old one may never be
     /// answered.
     pub(super) fn reconnected(&mut self) {
-        if self.running.take().is_some() {
+        if std::mem::take(&mut self.is_working) {
             self.writer.unsure();
         }
     }
 
-    fn carry_out(&self, effect: Effect) -> Running {
+    fn begin(&mut self, effect: Effect) {
         let (bus, subject) = (self.bus.clone(), self.subject.clone());
         match effect {
             Effect::Publish { after, entry } => {
                 // Entries are plain data and always serialize.
                 let payload = Bytes::from(serde_json::to_vec(&entry).unwrap_or_default());
-                Box::pin(async move { append(&bus, &subject, payload, after).await })
+                self.work
+                    .set(async move { append(&bus, &subject, payload, after).await });
             }
-            Effect::ReadLast => Box::pin(async move { last(&bus, &subject).await }),
+            Effect::ReadLast => self.work.set(async move { last(&bus, &subject).await }),
         }
+        self.is_working = true;
     }
 }
 
