@@ -29,7 +29,7 @@ impl Bus {
             }
             tries += 1;
             if tries.is_power_of_two() {
-                let reason = source_of(&error);
+                let reason = crate::error::root(&error);
                 tracing::warn!(reason, "{error} was refused: still trying");
             }
             stop.unless_stopped(tokio::time::sleep(PAUSE)).await;
@@ -98,10 +98,4 @@ impl Bus {
         created.map_err(|error| Error::nats(format!("create bucket {}", spec.name), error))?;
         Ok(())
     }
-}
-
-fn source_of(error: &Error) -> String {
-    std::error::Error::source(error)
-        .map(ToString::to_string)
-        .unwrap_or_default()
 }

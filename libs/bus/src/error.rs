@@ -94,3 +94,13 @@ pub enum AppendError {
         reason: String,
     },
 }
+
+/// What the cause below all others says. The client's own errors repeat their
+/// causes in their text, so a printed chain would say everything twice.
+pub(crate) fn root(error: &dyn std::error::Error) -> String {
+    let mut root = error;
+    while let Some(source) = root.source() {
+        root = source;
+    }
+    root.to_string()
+}

@@ -118,7 +118,7 @@ fn append_error(
     subject: &str,
     error: &async_nats::jetstream::context::PublishError,
 ) -> AppendError {
-    let (subject, reason) = (subject.to_owned(), format!("{error}{}", source_of(error)));
+    let (subject, reason) = (subject.to_owned(), crate::error::root(error));
     match error.kind() {
         PublishErrorKind::WrongLastSequence => AppendError::WrongSequence { subject },
         PublishErrorKind::MaxPayloadExceeded => AppendError::Full { subject, reason },
@@ -136,11 +136,4 @@ fn append_error(
 fn is_refusal(error: &async_nats::jetstream::context::PublishError) -> bool {
     let source = std::error::Error::source(error);
     source.is_some_and(|source| source.is::<async_nats::jetstream::Error>())
-}
-
-fn source_of(error: &dyn std::error::Error) -> String {
-    error
-        .source()
-        .map(|source| format!(": {source}"))
-        .unwrap_or_default()
 }
