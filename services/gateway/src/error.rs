@@ -71,7 +71,7 @@ impl Error {
 
     /// The gateway is not connected yet.
     pub(crate) fn starting() -> Self {
-        let message = "the gateway is starting: NATS does not answer yet; is nats-server running?";
+        let message = "the gateway is starting: NATS does not answer, or has no room for its streams; is nats-server running, and its disk not full?";
         let mut body = ErrorBody::new(ErrorCode::PoolUnready, message);
         body.retry_after_ms = Some(1000);
         Self(Box::new(body))

@@ -52,7 +52,7 @@ pub(crate) async fn readyz(State(front): State<Arc<Front>>) -> Result<Json<Alive
     let not_ready = |why: &str| Error::new(ErrorCode::PoolUnready, format!("not ready: {why}"));
     let Some(gateway) = front.connected() else {
         return Err(not_ready(
-            "NATS does not answer yet; is nats-server running?",
+            "NATS does not answer, or has no room for its streams; is nats-server running, and its disk not full?",
         ));
     };
     if front.is_stopping() {

@@ -25,13 +25,13 @@ async fn before_nats_is_there_the_gateway_says_so_and_then_serves() {
     })
     .await;
     let ready = gateway.http.get("/readyz").await.unwrap();
-    insta::assert_snapshot!(shown(&ready), @r#"503 {"code":"POOL_UNREADY","message":"not ready: NATS does not answer yet; is nats-server running?","retriable":true}"#);
+    insta::assert_snapshot!(shown(&ready), @r#"503 {"code":"POOL_UNREADY","message":"not ready: NATS does not answer, or has no room for its streams; is nats-server running, and its disk not full?","retriable":true}"#);
     let chatted = gateway
         .http
         .post("/v1/chat/completions", &chat(false))
         .await
         .unwrap();
-    insta::assert_snapshot!(shown(&chatted), @r#"503 {"error":{"code":"POOL_UNREADY","message":"the gateway is starting: NATS does not answer yet; is nats-server running?","param":null,"retriable":true,"retry_after_ms":1000,"type":"server_error"}}"#);
+    insta::assert_snapshot!(shown(&chatted), @r#"503 {"error":{"code":"POOL_UNREADY","message":"the gateway is starting: NATS does not answer, or has no room for its streams; is nats-server running, and its disk not full?","param":null,"retriable":true,"retry_after_ms":1000,"type":"server_error"}}"#);
     nats.restart().await;
     eventually("the gateway to be ready", PATIENCE, async || {
         gateway
