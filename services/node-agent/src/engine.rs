@@ -9,6 +9,7 @@ pub mod answer;
 mod body;
 pub mod chunk;
 pub mod claim;
+pub mod digest;
 pub mod fleet;
 pub mod http;
 pub mod keeper;

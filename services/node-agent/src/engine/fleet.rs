@@ -9,6 +9,7 @@ use orchion_contract::node::EngineKind;
 use orchion_service::{Stop, Tasks};
 
 use super::claim::Claim;
+use super::digest::Digests;
 use super::http::{Client, Target};
 use super::launch::Launch;
 use super::llamacpp::LlamaCpp;
@@ -29,6 +30,7 @@ pub struct Fleet {
     tasks: Tasks,
     settings: NodeAgent,
     data: PathBuf,
+    digests: Digests,
 }
 
 impl Fleet {
@@ -41,6 +43,7 @@ impl Fleet {
             tasks: tasks.clone(),
             settings: settings.clone(),
             data: data.join("engines"),
+            digests: Digests::new(data.join("digests.json")),
         }
     }
 
@@ -178,7 +181,7 @@ impl Fleet {
     ) -> std::sync::Arc<super::roster::Engine> {
         let client = Client::new(target, settings.api_key.as_ref());
         let adapter: Box<dyn EngineAdapter> = match settings.kind {
-            EngineKind::LlamaCpp => Box::new(LlamaCpp::new(client)),
+            EngineKind::LlamaCpp => Box::new(LlamaCpp::new(client, self.digests.clone())),
             EngineKind::Starter => Box::new(Starter::new(client)),
             EngineKind::OpenAi
             | EngineKind::Ollama

@@ -7,6 +7,8 @@
 
 mod resume;
 
+use std::path::{Path, PathBuf};
+
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use orchion_contract::job::Workload;
@@ -15,6 +17,7 @@ use serde::Deserialize;
 
 use super::answer::{Answer, Form};
 use super::body::BodyWriter;
+use super::digest::Digests;
 use super::openai::{self, get, path};
 use super::{Ask, EngineAdapter, Error, Probed, Served, http};
 
@@ -25,13 +28,20 @@ const LARGEST_SEED: u64 = u32::MAX as u64;
 #[derive(Debug, Clone)]
 pub struct LlamaCpp {
     client: http::Client,
+    digests: Digests,
 }
 
 impl LlamaCpp {
     /// The llama-server that `client` talks to.
     #[must_use]
-    pub fn new(client: http::Client) -> Self {
-        Self { client }
+    pub fn new(client: http::Client, digests: Digests) -> Self {
+        Self { client, digests }
+    }
+
+    /// The digest of its model file, when that is on this host.
+    async fn digest(&self, path: Option<&Path>) -> Option<String> {
+        let path = path.filter(|_| self.client.target().is_loopback())?;
+        self.digests.of(path).await
     }
 }
 
@@ -41,6 +51,8 @@ struct Props {
     build_info: String,
     #[serde(default)]
     total_slots: Option<u32>,
+    #[serde(default)]
+    model_path: Option<PathBuf>,
     #[serde(default)]
     default_generation_settings: Option<Generation>,
 }
@@ -67,6 +79,9 @@ impl EngineAdapter for LlamaCpp {
                 .map_err(|_| Error::Strange("/props is not that of llama-server".to_owned()))?;
             let ctx = props.default_generation_settings.and_then(|set| set.n_ctx);
             let mut models = openai::models(&self.client).await?;
+            if let [model] = models.as_mut_slice() {
+                model.digest = self.digest(props.model_path.as_deref()).await;
+            }
             for model in &mut models {
                 // The context of one slot, not the model's whole one.
                 model.ctx = ctx.or(model.ctx);
