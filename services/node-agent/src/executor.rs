@@ -8,6 +8,8 @@ mod attempt;
 mod beginning;
 mod chain;
 mod control;
+mod run;
+mod source;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

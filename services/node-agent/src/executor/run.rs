@@ -1,0 +1,281 @@
+//! An attempt while its answer is written.
+//!
+//! One loop over what may happen: the engine says something, the chain takes
+//! something, somebody cancels, time passes, the connection is a new one.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use orchion_contract::job::{AttemptEnd, AttemptOutcome, CancelReason, Outcome, Usage};
+use orchion_contract::node::EngineKind;
+use orchion_contract::transcript::{Continued, Final, Piece, Times};
+use orchion_contract::{ErrorBody, ErrorCode, UnixMs};
+use orchion_transcript::{Prefix, Stop};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::attempt::{Attempt, job_end, unix_ms};
+use super::chain::Chain;
+use super::source::{Heard, Opening, Source};
+use crate::engine::answer::Ending;
+use crate::engine::{Error, Said};
+
+/// Pieces that may wait for the chain before the engine is left to wait.
+const MOST_WAITING: u64 = 65_536;
+/// Least time between two looks at what is overdue.
+const LEAST_PAUSE: Duration = Duration::from_millis(100);
+
+/// An attempt while its answer is written.
+pub(super) struct Run<'a> {
+    attempt: &'a mut Attempt,
+    chain: Chain,
+    prefix: &'a Prefix,
+    continued: Option<Continued>,
+    /// Why it ends without a final; told once everything said is stored.
+    failure: Option<ErrorBody>,
+    first_token_ms: Option<UnixMs>,
+    last_said: Instant,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(
+        attempt: &'a mut Attempt,
+        chain: Chain,
+        prefix: &'a Prefix,
+        continued: Option<Continued>,
+    ) -> Self {
+        Self {
+            attempt,
+            chain,
+            prefix,
+            continued,
+            failure: None,
+            first_token_ms: None,
+            last_said: Instant::now(),
+        }
+    }
+
+    /// Runs it to its end.
+    pub(super) async fn run(mut self, opening: Option<Opening<'_>>) -> AttemptEnd {
+        let mut source = opening.map_or(Source::Closed, Source::Opening);
+        let mut pieces = Vec::new();
+        let mut connection = self.attempt.shared.connection();
+        connection.mark_unchanged();
+        let shared = self.attempt.shared.clone();
+        let mut alarm = Box::pin(sleep_until(self.next_alarm()));
+        let mut was_asked_to_stop = false;
+        loop {
+            if let Some(end) = self.ended() {
+                return end;
+            }
+            tokio::select! {
+                biased;
+                reason = self.attempt.stopped.reason(), if !was_asked_to_stop => {
+                    was_asked_to_stop = true;
+                    source = Source::Closed;
+                    if reason == CancelReason::Superseded {
+                        return self.attempt.end(AttemptOutcome::Superseded, Some(self.chain.writer()));
+                    }
+                    self.canceled(reason);
+                }
+                () = self.chain.step() => {}
+                heard = source.next(&mut pieces), if self.takes_more() => {
+                    self.heard(heard, &mut source, &mut pieces);
+                }
+                () = &mut alarm => self.alarmed(&mut source, alarm.as_mut()),
+                () = shared.hurry.stopped(), if self.failure.is_none() => {
+                    source = Source::Closed;
+                    self.fail(ErrorBody::new(
+                        ErrorCode::WorkerReset,
+                        "the node is stopping; the answer goes on elsewhere",
+                    ));
+                }
+                changed = connection.changed() => {
+                    if changed.is_ok() && connection.borrow_and_update().is_some() {
+                        self.chain.reconnected();
+                    }
+                }
+            }
+        }
+    }
+
+    /// The end, once the chain has it or nothing is left to store.
+    fn ended(&self) -> Option<AttemptEnd> {
+        let writer = self.chain.writer();
+        match self.chain.stopped() {
+            Some(Stop::Finished) => {
+                let end = self.chain.end().map(job_end)?;
+                let how = AttemptOutcome::Final { end: Box::new(end) };
+                Some(self.attempt.end(how, Some(writer)))
+            }
+            Some(Stop::Superseded) => {
+                Some(self.attempt.end(AttemptOutcome::Superseded, Some(writer)))
+            }
+            None => {
+                let error = self.failure.clone().filter(|_| writer.is_idle())?;
+                let how = AttemptOutcome::Failed { error };
+                Some(self.attempt.end(how, Some(writer)))
+            }
+        }
+    }
+
+    /// Whether the engine may go on: the chain is not too far behind.
+    fn takes_more(&self) -> bool {
+        let stored = self.chain.writer().next_index() - self.prefix.next_index();
+        self.chain.pushed() < stored + MOST_WAITING
+    }
+
+    fn heard(&mut self, heard: Heard, source: &mut Source<'_>, pieces: &mut Vec<Piece>) {
+        self.last_said = Instant::now();
+        if !pieces.is_empty() {
+            self.first_token_ms.get_or_insert_with(unix_ms);
+            for piece in pieces.drain(..) {
+                self.chain.push(piece);
+            }
+        }
+        match heard {
+            Heard::Opened(answer) => *source = Source::Open(answer),
+            Heard::Said(Said::Something) => {}
+            Heard::Said(Said::End(ending)) => {
+                *source = Source::Closed;
+                let end = self.completed(ending);
+                self.finish(end);
+            }
+            Heard::Failed(error) => {
+                *source = Source::Closed;
+                self.engine_failed(error);
+            }
+        }
+    }
+
+    fn engine_failed(&mut self, mut error: Error) {
+        if let (Error::Refused { message, .. }, Some(_)) = (&error, &self.continued) {
+            // The request was taken before: it is the beginning that it refuses.
+            error = Error::CannotGoOn(message.clone());
+        }
+        let place = &self.attempt.place;
+        if error.is_doubtful() {
+            place.engine.doubt.notify_one();
+        }
+        let body = error.body(
+            place.replica.engine.kind,
+            self.attempt.order.spec.body.get(),
+        );
+        match error.is_final() {
+            true => self.fail_for_good(body),
+            false => self.fail(body),
+        }
+    }
+
+    fn alarmed(&mut self, source: &mut Source<'_>, alarm: Pin<&mut Sleep>) {
+        let now = Instant::now();
+        if now >= self.attempt.deadline {
+            *source = Source::Closed;
+            self.deadline_passed();
+        } else if now >= self.silent_until() && self.takes_more() && !source.is_closed() {
+            *source = Source::Closed;
+            self.attempt.place.engine.doubt.notify_one();
+            self.fail(self.silence());
+        }
+        alarm.reset(self.next_alarm().max(now + LEAST_PAUSE));
+    }
+
+    /// Set when it rings, not with every token.
+    fn next_alarm(&self) -> Instant {
+        self.attempt.deadline.min(self.silent_until())
+    }
+
+    fn silent_until(&self) -> Instant {
+        let limits = &self.attempt.shared.limits;
+        let limit = match self.first_token_ms {
+            Some(_) => limits.idle,
+            None => limits.first_token,
+        };
+        self.last_said + limit
+    }
+
+    fn silence(&self) -> ErrorBody {
+        let message = format!(
+            "the engine has been silent for {} s",
+            self.last_said.elapsed().as_secs()
+        );
+        let mut error = ErrorBody::new(ErrorCode::DecodeTimeout, message);
+        error.engine = Some(self.kind().to_string());
+        error
+    }
+
+    fn canceled(&mut self, reason: CancelReason) {
+        if reason == CancelReason::Deadline {
+            return self.deadline_passed();
+        }
+        let end = self.unfinished(Outcome::Canceled, None);
+        self.finish(end);
+    }
+
+    fn deadline_passed(&mut self) {
+        self.fail_for_good(ErrorBody::new(
+            ErrorCode::DeadlineUnmet,
+            "the deadline passed before the answer was complete; give the task more time or a smaller limit",
+        ));
+    }
+
+    /// Another attempt may help.
+    fn fail(&mut self, error: ErrorBody) {
+        if self.chain.end().is_none() {
+            self.failure.get_or_insert(error);
+        }
+    }
+
+    /// No other attempt would help.
+    fn fail_for_good(&mut self, error: ErrorBody) {
+        let end = self.unfinished(Outcome::Failed, Some(error));
+        self.finish(end);
+    }
+
+    /// It ends with this; the first end counts.
+    pub(super) fn finish(&mut self, mut end: Final) {
+        self.failure = None;
+        end.node = Some(self.attempt.shared.node.clone());
+        end.times = Times {
+            started_ms: Some(self.attempt.started_ms),
+            first_token_ms: self.first_token_ms,
+            ended_ms: Some(unix_ms()),
+        };
+        self.chain.finish(end);
+    }
+
+    fn completed(&self, ending: Ending) -> Final {
+        let rest = ending.usage.unwrap_or(Usage {
+            completion_tokens: self.chain.tokens(),
+            ..Usage::default()
+        });
+        Final {
+            finish_reason: Some(ending.finish_reason),
+            usage: Usage {
+                completion_tokens: self.prefix.tokens + rest.completion_tokens,
+                ..rest
+            },
+            ..self.unfinished(Outcome::Completed, None)
+        }
+    }
+
+    fn unfinished(&self, outcome: Outcome, error: Option<ErrorBody>) -> Final {
+        Final {
+            attempt: self.attempt.order.attempt,
+            outcome,
+            finish_reason: None,
+            usage: Usage {
+                completion_tokens: self.prefix.tokens + self.chain.tokens(),
+                ..Usage::default()
+            },
+            error,
+            engine: Some(self.attempt.place.replica.engine.clone()),
+            node: None,
+            continued: self.continued.clone(),
+            times: Times::default(),
+        }
+    }
+
+    fn kind(&self) -> EngineKind {
+        self.attempt.place.replica.engine.kind
+    }
+}
