@@ -18,6 +18,10 @@ const START: Duration = Duration::from_secs(20);
 /// Requests at once of a llama-server whose owner names none.
 const USUAL_SLOTS: u32 = 4;
 
+/// Missing in the smallest containers, which end as a whole anyhow.
+#[cfg(unix)]
+const SHELL: &str = "/bin/sh";
+
 /// Ends the program when the agent is gone: standard input is a pipe that only
 /// the agent holds, and the system closes it however the agent ends.
 #[cfg(unix)]
@@ -220,7 +224,10 @@ fn lines<T: AsyncRead + Unpin>(stream: T) -> Lines<BufReader<T>> {
 
 #[cfg(unix)]
 fn guarded(binary: &Path) -> Command {
-    let mut command = Command::new("/bin/sh");
+    if !Path::new(SHELL).is_file() {
+        return Command::new(binary);
+    }
+    let mut command = Command::new(SHELL);
     command.args(["-c", GUARD, "engine"]).arg(binary);
     command
 }
