@@ -73,7 +73,10 @@ impl Config {
         }
         let servers = self.servers().ok()?;
         let server = servers.iter().find(|server| server.username().is_some())?;
-        Some((server.username()?.to_owned(), server.password().unwrap_or_default().to_owned()))
+        Some((
+            server.username()?.to_owned(),
+            server.password().unwrap_or_default().to_owned(),
+        ))
     }
 
     pub(crate) fn exposed_system_password(&self) -> String {
@@ -107,9 +110,18 @@ mod tests {
 
     #[test]
     fn credentials_in_the_url_are_used_when_none_are_set() {
-        let in_url = Config { url: "nats://a:4222,nats://me:secret@b:4222".to_owned(), ..Config::default() };
-        assert_eq!(in_url.credentials(), Some(("me".to_owned(), "secret".to_owned())));
-        let set = Config { user: Some("you".to_owned()), ..in_url };
+        let in_url = Config {
+            url: "nats://a:4222,nats://me:secret@b:4222".to_owned(),
+            ..Config::default()
+        };
+        assert_eq!(
+            in_url.credentials(),
+            Some(("me".to_owned(), "secret".to_owned()))
+        );
+        let set = Config {
+            user: Some("you".to_owned()),
+            ..in_url
+        };
         assert_eq!(set.credentials(), Some(("you".to_owned(), String::new())));
     }
 
