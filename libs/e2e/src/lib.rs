@@ -16,8 +16,9 @@ mod skip;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use orchion_testkit::HttpClient;
 use orchion_testkit::judge::{Order, Verdict, chat};
+use orchion_testkit::{HttpClient, eventually};
+use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinSet;
 
@@ -35,6 +36,26 @@ static ALONE: Mutex<()> = Mutex::const_new(());
 /// and some measure time.
 pub async fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().await
+}
+
+/// A job as `gateway` shows it, once its end is known: whoever keeps jobs hears of
+/// an end a moment after the client does.
+///
+/// # Panics
+///
+/// When it does not end.
+pub async fn ended(gateway: &HttpClient, job: &str) -> Value {
+    let path = format!("/api/jobs/{job}");
+    eventually("the end of the job", SOON, async || {
+        let answer = gateway
+            .get(&path)
+            .await
+            .map_err(|error| error.to_string())?;
+        let job: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let is_over = job["end"].is_object();
+        if is_over { Ok(job) } else { Err(answer.text()) }
+    })
+    .await
 }
 
 /// Answers that are under way.

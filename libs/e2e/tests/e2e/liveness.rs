@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use orchion_e2e::{Chats, Noise, SOON, alone};
+use orchion_e2e::{Chats, Noise, SOON, alone, ended};
 use orchion_testkit::cluster::Login;
 use orchion_testkit::judge::Order;
 use orchion_testkit::wire::Ask;
@@ -91,11 +91,7 @@ async fn a_restart_of_nats_loses_no_node_and_moves_no_job() {
     for verdict in chats.all_good().await {
         assert_eq!(verdict.engines.len(), 1, "{verdict:?}");
         let job = verdict.job.expect("the answer names its job");
-        let shown: Value = gateway
-            .get(&format!("/api/jobs/{job}"))
-            .await
-            .unwrap()
-            .json();
+        let shown = ended(&gateway, &job).await;
         assert_eq!(
             (&shown["attempt"], &shown["state"]),
             (&json!(1), &json!("completed")),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use orchion_e2e::{SOON, alone, llama_server, skip, tiny_model};
+use orchion_e2e::{SOON, alone, ended, llama_server, skip, tiny_model};
 use orchion_testkit::cluster::Engines;
 use orchion_testkit::{Cluster, HttpClient, eventually, process};
 use serde_json::{Value, json};
@@ -118,7 +118,7 @@ async fn llama_server_answers_and_its_death_cuts_nothing() {
     assert!(calm.usage["prompt_tokens"].as_u64() > Some(0), "{calm:?}");
 
     // The next lone request goes to the same node.
-    let job = job(&gateway, &calm.job).await;
+    let job = ended(&gateway, &calm.job).await;
     let first = usize::from(job["node"] == "b");
     let mut victim = Some(&mut cluster.engines[first]);
     let hit = ask(&gateway, "llama", &prompt, |piece| {
@@ -132,7 +132,7 @@ async fn llama_server_answers_and_its_death_cuts_nothing() {
     assert_eq!(hit.usage, calm.usage, "{hit:?}");
     assert_eq!(hit.finish, calm.finish);
     assert_eq!(hit.text, calm.text);
-    let hit_job = self::job(&gateway, &hit.job).await;
+    let hit_job = ended(&gateway, &hit.job).await;
     assert_eq!(hit_job["state"], "completed", "{hit_job:#}");
     assert!(hit_job["attempt"].as_u64() > Some(1), "{hit_job:#}");
     cluster.heal().await;
@@ -149,11 +149,6 @@ async fn long_answer(gateway: &HttpClient) -> (String, Answer) {
         }
     }
     panic!("no answer has {LONG} tokens");
-}
-
-async fn job(gateway: &HttpClient, id: &str) -> Value {
-    let answer = gateway.get(&format!("/api/jobs/{id}")).await.unwrap();
-    answer.json()
 }
 
 /// Whether a process runs; one that has ended and was not collected does not.

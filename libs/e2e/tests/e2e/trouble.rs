@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::Method;
-use orchion_e2e::{Chats, SOON, alone};
+use orchion_e2e::{Chats, SOON, alone, ended};
 use orchion_testkit::cluster::Login;
 use orchion_testkit::http::{Answer, HttpClient};
 use orchion_testkit::judge::{Order, chat};
@@ -228,6 +228,7 @@ async fn a_disk_without_room_for_streams_is_told() {
     })
     .await;
     assert_eq!(refused.status, 503, "{}", refused.text());
+    assert!(refused.text().contains("disk"), "{}", refused.text());
     eventually("everybody to say why", SOON, async || {
         // An agent makes no streams.
         let services = parts(&cluster).into_iter();
@@ -244,6 +245,7 @@ async fn a_full_store_admits_nothing_by_half() {
     let gateway = cluster.gateway(0);
     let verdict = chat(&gateway, &good_order()).await;
     assert!(verdict.is_good(), "{verdict:?}");
+    ended(&gateway, &verdict.job.unwrap()).await;
     let before = jobs(&gateway).await;
 
     let room = set_room(&cluster.nats, 1).await;
