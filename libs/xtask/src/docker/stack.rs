@@ -9,7 +9,7 @@ use crate::http::Server;
 use crate::{shell, workspace};
 
 /// Share of a core that leaves a node time to be killed in mid-answer.
-const SLOW: &str = "0.2";
+const SLOW: &str = "0.1";
 
 pub(crate) struct Stack {
     project: String,
