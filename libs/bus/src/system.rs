@@ -120,6 +120,12 @@ impl System {
         let changes = client.subscribe(subject).await;
         let changes =
             changes.map_err(|error| Error::nats("subscribe to connection events", error))?;
+        // What happens from now on is to be heard; but a server that is away, or
+        // refuses us, must not keep the registry from its work.
+        let listening = tokio::time::timeout(crate::REQUEST_TIMEOUT, client.flush()).await;
+        if !matches!(listening, Ok(Ok(()))) {
+            tracing::debug!("the system account of NATS does not answer yet");
+        }
         Ok(Some(Self {
             client,
             changes,
