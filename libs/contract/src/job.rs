@@ -95,11 +95,41 @@ pub struct JobSpec {
     /// Seed of the sampler; the scheduler draws one when the caller gave none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
+    /// Whether the scheduler drew the seed: nobody was promised its answer.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub seed_drawn: bool,
     /// Who goes first.
     #[serde(default)]
     pub priority: Priority,
     /// From admission to end, in milliseconds.
     pub deadline_ms: u64,
+    /// How long an engine may work on it, where that is less than the node allows.
+    #[serde(default, skip_serializing_if = "Timeouts::is_none")]
+    pub timeouts: Timeouts,
+}
+
+/// How long an engine may take for an answer before it is given up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default)]
+pub struct Timeouts {
+    /// For one attempt from its beginning to its end, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wall_ms: Option<u64>,
+    /// Between two pieces, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_ms: Option<u64>,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+impl Timeouts {
+    /// Whether it limits nothing.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl JobSpec {
@@ -117,6 +147,9 @@ impl JobSpec {
         );
         // A tuple of plain values always serializes.
         hash.update(serde_json::to_vec(&fixed).unwrap_or_default());
+        if !self.timeouts.is_none() {
+            hash.update(serde_json::to_vec(&self.timeouts).unwrap_or_default());
+        }
         hash.update(self.body.get().as_bytes());
         let mut text = String::with_capacity(64);
         for byte in hash.finalize() {
@@ -448,6 +481,9 @@ pub enum CancelReason {
     GatewayLost,
     /// The attempt is not the one the scheduler wants.
     Superseded,
+    /// Its slot is wanted for somebody who waits: the attempt ends without a
+    /// final, and the job goes on later behind what is stored.
+    Preempted,
     /// A reason from a newer version.
     #[serde(other)]
     Unknown,
@@ -529,7 +565,7 @@ pub struct CancelOrder {
     pub attempt: u32,
     /// Epoch of the scheduler's lease.
     pub epoch: u64,
-    /// Why. `Superseded` stops without writing a final.
+    /// Why. `Superseded` and `Preempted` stop without writing a final.
     pub reason: CancelReason,
 }
 
@@ -583,6 +619,9 @@ pub enum AttemptOutcome {
     },
     /// Somebody else wrote into the transcript: this attempt is void.
     Superseded,
+    /// It made room for somebody who waits; all it said is stored, and the job
+    /// goes on behind it. No failure.
+    Preempted,
 }
 
 /// Ends of attempts, repeated until answered.

@@ -80,8 +80,8 @@ pub struct Piece {
     pub ids: Option<Vec<u32>>,
 }
 
-fn is_zero(n: &u32) -> bool {
-    *n == 0
+fn is_zero<T: Default + PartialEq>(n: &T) -> bool {
+    *n == T::default()
 }
 
 /// An attempt after the first begins.
@@ -102,6 +102,9 @@ pub struct Restart {
     pub attempt: u32,
     /// The index that this entry takes.
     pub index: u64,
+    /// The engine that writes what follows, for whoever continues it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineRef>,
 }
 
 /// The end of a job.
@@ -141,8 +144,12 @@ pub struct Continued {
     pub strategy: Strategy,
     /// Pieces that stood in the transcript before it.
     pub from_index: u64,
-    /// Whether both attempts are known to have had the same weights.
+    /// Whether the seam is known to be good: the weights of both engines are
+    /// equal, or the second one has repeated the beginning word for word.
     pub verified: bool,
+    /// Tokens that were generated again and not shown a second time.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub swallowed_tokens: u64,
 }
 
 /// What an attempt does with the prefix it finds.

@@ -348,6 +348,7 @@ mod tests {
                 Entry::Restart(Restart {
                     attempt: 2,
                     index: 1,
+                    engine: None,
                 }),
                 &mut out,
             )

@@ -182,7 +182,8 @@ impl Hands {
                 Ok(CancelReply::Ended { end }) => match end.how {
                     orchion_contract::job::AttemptOutcome::Final { end } => Some(end),
                     orchion_contract::job::AttemptOutcome::Failed { .. }
-                    | orchion_contract::job::AttemptOutcome::Superseded => None,
+                    | orchion_contract::job::AttemptOutcome::Superseded
+                    | orchion_contract::job::AttemptOutcome::Preempted => None,
                 },
                 Ok(CancelReply::NotRunning | CancelReply::Stale { .. }) | Err(_) => None,
             };

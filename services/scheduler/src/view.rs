@@ -16,6 +16,7 @@ pub(crate) fn unix_ms() -> UnixMs {
 pub(crate) fn record(submit: Submit, queue_seq: u64, now: UnixMs) -> Job {
     let request_digest = submit.spec.digest();
     let mut spec = submit.spec;
+    spec.seed_drawn = spec.seed.is_none();
     spec.seed = spec.seed.or_else(|| Some(draw_seed(&submit.job)));
     Job {
         id: submit.job,

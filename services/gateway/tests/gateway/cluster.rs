@@ -309,6 +309,7 @@ impl Agent {
         let restart = Restart {
             attempt: 1,
             index: self.next,
+            engine: None,
         };
         self.append(&Entry::Restart(restart)).await;
         self.next += 1;

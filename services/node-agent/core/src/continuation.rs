@@ -64,6 +64,7 @@ pub fn plan(
         strategy: Strategy::Continue,
         from_index: prefix.next_index(),
         verified,
+        swallowed_tokens: 0,
     };
     if spec.max_tokens.is_some_and(|most| used >= most) {
         return Plan::End(Box::new(at_the_limit(attempt, prefix, replica, continued)));

@@ -161,7 +161,9 @@ mod tests {
             max_tokens: Some(9),
             seed: Some(4),
             priority: Priority::Interactive,
+            seed_drawn: false,
             deadline_ms: 1,
+            timeouts: Default::default(),
         }
     }
 

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use orchion_contract::job::{JobSpec, Priority, Workload};
+use orchion_contract::job::{JobSpec, Priority, Timeouts, Workload};
 use orchion_contract::node::{Continuation, EngineKind};
 use orchion_contract::transcript::{Entry, Frame, Piece};
 use orchion_node_agent_core::Behind;
@@ -44,7 +44,9 @@ async fn attempt(adapter: &dyn EngineAdapter, model: &str) -> Result<bool, Error
         max_tokens: Some(TOKENS),
         seed: Some(1),
         priority: Priority::Interactive,
+        seed_drawn: false,
         deadline_ms: 0,
+        timeouts: Timeouts::default(),
     };
     let whole = said(
         adapter,

@@ -188,6 +188,9 @@ impl Attempt {
             AttemptOutcome::Superseded => {
                 tracing::info!(job.id = %job, attempt, "attempt {attempt} of job {job} is void");
             }
+            AttemptOutcome::Preempted => {
+                tracing::info!(job.id = %job, attempt, "attempt {attempt} of job {job} made room");
+            }
         }
     }
 }

@@ -30,8 +30,8 @@ pub(super) struct Run<'a> {
     chain: Chain,
     prefix: &'a Prefix,
     continued: Option<Continued>,
-    /// Why it ends without a final; told once everything said is stored.
-    failure: Option<ErrorBody>,
+    /// How it ends without a final; told once everything said is stored.
+    leaving: Option<AttemptOutcome>,
     first_token_ms: Option<UnixMs>,
     last_said: Instant,
 }
@@ -48,7 +48,7 @@ impl<'a> Run<'a> {
             chain,
             prefix,
             continued,
-            failure: None,
+            leaving: None,
             first_token_ms: None,
             last_said: Instant::now(),
         }
@@ -82,7 +82,7 @@ impl<'a> Run<'a> {
                     self.heard(heard, &mut source, &mut pieces);
                 }
                 () = &mut alarm => self.alarmed(&mut source, alarm.as_mut()),
-                () = shared.hurry.stopped(), if self.failure.is_none() => {
+                () = shared.hurry.stopped(), if self.leaving.is_none() => {
                     source = Source::Closed;
                     self.fail(ErrorBody::new(
                         ErrorCode::WorkerReset,
@@ -111,8 +111,7 @@ impl<'a> Run<'a> {
                 Some(self.attempt.end(AttemptOutcome::Superseded, Some(writer)))
             }
             None => {
-                let error = self.failure.clone().filter(|_| writer.is_idle())?;
-                let how = AttemptOutcome::Failed { error };
+                let how = self.leaving.clone().filter(|_| writer.is_idle())?;
                 Some(self.attempt.end(how, Some(writer)))
             }
         }
@@ -204,11 +203,18 @@ impl<'a> Run<'a> {
     }
 
     fn canceled(&mut self, reason: CancelReason) {
-        if reason == CancelReason::Deadline {
-            return self.deadline_passed();
+        match reason {
+            CancelReason::Deadline => self.deadline_passed(),
+            CancelReason::Preempted => self.leave(AttemptOutcome::Preempted),
+            CancelReason::Client
+            | CancelReason::Disconnect
+            | CancelReason::GatewayLost
+            | CancelReason::Superseded
+            | CancelReason::Unknown => {
+                let end = self.unfinished(Outcome::Canceled, None);
+                self.finish(end);
+            }
         }
-        let end = self.unfinished(Outcome::Canceled, None);
-        self.finish(end);
     }
 
     fn deadline_passed(&mut self) {
@@ -220,8 +226,13 @@ impl<'a> Run<'a> {
 
     /// Another attempt may help.
     fn fail(&mut self, error: ErrorBody) {
+        self.leave(AttemptOutcome::Failed { error });
+    }
+
+    /// It ends without a final, once everything said is stored.
+    fn leave(&mut self, how: AttemptOutcome) {
         if self.chain.end().is_none() {
-            self.failure.get_or_insert(error);
+            self.leaving.get_or_insert(how);
         }
     }
 
@@ -233,7 +244,7 @@ impl<'a> Run<'a> {
 
     /// It ends with this; the first end counts.
     pub(super) fn finish(&mut self, mut end: Final) {
-        self.failure = None;
+        self.leaving = None;
         end.node = Some(self.attempt.shared.node.clone());
         end.times = Times {
             started_ms: Some(self.attempt.started_ms),

@@ -327,7 +327,9 @@ pub(crate) fn spec(ask: &Ask) -> JobSpec {
         max_tokens: None,
         seed: Some(7),
         priority: Priority::Interactive,
+        seed_drawn: false,
         deadline_ms: 60_000,
+        timeouts: Default::default(),
     }
 }
 

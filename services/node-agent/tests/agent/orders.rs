@@ -132,6 +132,25 @@ async fn an_attempt_that_is_not_wanted_any_more_writes_no_final() {
 }
 
 #[tokio::test]
+async fn a_preempted_attempt_stores_what_it_said_and_another_goes_on_behind_it() {
+    let engine = MockEngine::named("a");
+    let cluster = Cluster::with(&engine).await;
+    let ask = Ask::new(60).pace_us(2_000);
+    let order = cluster.order(&ask);
+    cluster.accepted(&order).await;
+    cluster.until_shown(&order, 3).await;
+    let reply = cluster.cancel(&order, CancelReason::Preempted).await;
+    let CancelReply::Ended { end } = reply else {
+        panic!("a running attempt was not stopped: {reply:?}");
+    };
+    assert_eq!((&end.how, end.stored), (&AttemptOutcome::Preempted, true));
+    assert!(cluster.shown(&order).await.end.is_none());
+    let next = cluster.mark(&order, &cluster.replicas()[0]).await;
+    cluster.accepted(&next).await;
+    cluster.answer(&next).await.assert_whole(&ask);
+}
+
+#[tokio::test]
 async fn a_mark_of_another_attempt_ends_the_attempt_without_one_more_byte() {
     let engine = MockEngine::named("a");
     let cluster = Cluster::with(&engine).await;

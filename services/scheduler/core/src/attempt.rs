@@ -44,13 +44,17 @@ pub fn after_end(job: &JobView, end: &AttemptEnd, now: Now) -> Next {
         return match &end.how {
             // Whichever final is in the transcript is the answer.
             AttemptOutcome::Final { end } => Next::Ended(end.clone()),
-            AttemptOutcome::Failed { .. } | AttemptOutcome::Superseded => Next::Nothing,
+            AttemptOutcome::Failed { .. }
+            | AttemptOutcome::Superseded
+            | AttemptOutcome::Preempted => Next::Nothing,
         };
     }
     match &end.how {
         AttemptOutcome::Final { end } => Next::Ended(end.clone()),
         AttemptOutcome::Failed { error } => failed(job, error, end.stored, now),
-        AttemptOutcome::Superseded => again(job, now, false, false, false),
+        AttemptOutcome::Superseded | AttemptOutcome::Preempted => {
+            again(job, now, false, false, false)
+        }
     }
 }
 

@@ -59,6 +59,7 @@ impl Holder {
             | CancelReason::Disconnect
             | CancelReason::GatewayLost
             | CancelReason::Superseded
+            | CancelReason::Preempted
             | CancelReason::Unknown => (Outcome::Canceled, None),
         };
         self.write_final(id, outcome, error);

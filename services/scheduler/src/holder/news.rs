@@ -199,6 +199,7 @@ impl Holder {
                 self.follow(&end.job, next, &reason);
             }
             AttemptOutcome::Superseded => self.follow(&end.job, next, "its attempt was void"),
+            AttemptOutcome::Preempted => self.follow(&end.job, next, "it made room"),
             AttemptOutcome::Final { .. } => self.follow(&end.job, next, "it has ended"),
         }
     }

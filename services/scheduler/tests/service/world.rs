@@ -419,7 +419,9 @@ pub(crate) fn submit(model: &str) -> Submit {
         max_tokens: None,
         seed: None,
         priority: Priority::Interactive,
+        seed_drawn: false,
         deadline_ms: DEFAULT_DEADLINE_MS,
+        timeouts: Default::default(),
     };
     let reader = ReaderId::new("g").unwrap();
     Submit {

@@ -1,7 +1,7 @@
 //! What a chat request must look like, and the job it becomes.
 
 use orchion_contract::ModelName;
-use orchion_contract::job::{DEFAULT_DEADLINE_MS, JobSpec, Priority, Workload};
+use orchion_contract::job::{DEFAULT_DEADLINE_MS, JobSpec, Priority, Timeouts, Workload};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
@@ -48,7 +48,9 @@ impl ChatRequest {
             max_tokens,
             seed,
             priority: Priority::Interactive,
+            seed_drawn: false,
             deadline_ms: DEFAULT_DEADLINE_MS,
+            timeouts: Timeouts::default(),
         };
         Ok(Self {
             spec,

@@ -1,6 +1,8 @@
 //! What a task must look like, and the job it becomes.
 
-use orchion_contract::job::{DEFAULT_DEADLINE_MS, JobSpec, MAX_DEADLINE_MS, Priority, Workload};
+use orchion_contract::job::{
+    DEFAULT_DEADLINE_MS, JobSpec, MAX_DEADLINE_MS, Priority, Timeouts, Workload,
+};
 use orchion_contract::{ErrorCode, JobId};
 use serde::Deserialize;
 use serde_json::Value;
@@ -10,7 +12,7 @@ use crate::fields::{Fields, wrong};
 use crate::routes::chat::request::{check_messages, check_sampling, max_tokens, model};
 
 /// Fields that are passed on to the engine; all others are ignored.
-const PASSED_ON: [&str; 20] = [
+const PASSED_ON: [&str; 22] = [
     "messages",
     "prompt",
     "temperature",
@@ -26,6 +28,8 @@ const PASSED_ON: [&str; 20] = [
     "logprobs",
     "top_logprobs",
     "response_format",
+    "json_schema",
+    "grammar",
     "tools",
     "tool_choice",
     "parallel_tool_calls",
@@ -60,6 +64,12 @@ pub(crate) struct TaskRequest {
     /// From admission to end, in milliseconds; ten minutes when absent.
     #[schema(minimum = 1, maximum = 3_600_000)]
     deadline_ms: Option<u64>,
+    /// How long an engine may work on it, in milliseconds.
+    #[schema(minimum = 1, maximum = 3_600_000)]
+    wall_timeout_ms: Option<u64>,
+    /// How long an engine may be silent within the answer, in milliseconds.
+    #[schema(minimum = 1, maximum = 3_600_000)]
+    idle_timeout_ms: Option<u64>,
     /// Seed of the sampler.
     seed: Option<u64>,
 }
@@ -79,6 +89,10 @@ pub(super) fn parse(mut fields: Fields) -> Result<(Option<JobId>, JobSpec)> {
     let seed = fields.whole("seed", 0, i64::MAX.unsigned_abs())?;
     let priority = priority(&mut fields)?;
     let deadline_ms = deadline(&mut fields)?;
+    let timeouts = Timeouts {
+        wall_ms: fields.whole("wall_timeout_ms", 1, MAX_DEADLINE_MS)?,
+        idle_ms: fields.whole("idle_timeout_ms", 1, MAX_DEADLINE_MS)?,
+    };
     check_sampling(&fields)?;
     fields.keep(&PASSED_ON);
     let spec = JobSpec {
@@ -87,8 +101,10 @@ pub(super) fn parse(mut fields: Fields) -> Result<(Option<JobId>, JobSpec)> {
         body: fields.into_body()?,
         max_tokens,
         seed,
+        seed_drawn: false,
         priority,
         deadline_ms,
+        timeouts,
     };
     Ok((job, spec))
 }

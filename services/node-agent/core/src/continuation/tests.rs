@@ -12,7 +12,9 @@ fn spec(body: &str) -> JobSpec {
         max_tokens: Some(10),
         seed: Some(42),
         priority: Priority::Interactive,
+        seed_drawn: false,
         deadline_ms: 1000,
+        timeouts: Default::default(),
     }
 }
 

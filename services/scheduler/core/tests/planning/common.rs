@@ -175,7 +175,9 @@ pub(crate) fn submit_for(n: u128, model: &str) -> Submit {
         max_tokens: None,
         seed: None,
         priority: Priority::Interactive,
+        seed_drawn: false,
         deadline_ms: DEFAULT_DEADLINE_MS,
+        timeouts: Default::default(),
     };
     let job: JobId = format!("00000000-0000-7000-8000-{n:012x}").parse().unwrap();
     Submit {
