@@ -4,7 +4,8 @@ use crate::UnixMs;
 use crate::error::ErrorBody;
 use crate::id::{InstanceId, JobId, ModelName, NodeId, ReaderId, ReplicaId};
 use crate::node::EngineRef;
-use crate::transcript::Continued;
+use crate::placement::PlacementSpec;
+use crate::transcript::{Continued, Times};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -106,6 +107,12 @@ pub struct JobSpec {
     /// How long an engine may work on it, where that is less than the node allows.
     #[serde(default, skip_serializing_if = "Timeouts::is_none")]
     pub timeouts: Timeouts,
+    /// Tokens that the caller expects; sharpens the prediction, limits nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_tokens: Option<u32>,
+    /// Where it may run; anywhere when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Box<PlacementSpec>>,
 }
 
 /// How long an engine may take for an answer before it is given up.
@@ -151,6 +158,10 @@ impl JobSpec {
             hash.update(serde_json::to_vec(&self.timeouts).unwrap_or_default());
         }
         hash.update(self.body.get().as_bytes());
+        // Only when given, so that digests of earlier versions stay what they are.
+        if let Some(placement) = &self.placement {
+            hash.update(serde_json::to_vec(placement).unwrap_or_default());
+        }
         let mut text = String::with_capacity(64);
         for byte in hash.finalize() {
             text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
@@ -378,6 +389,9 @@ pub struct JobEnd {
     /// How the answer went on after a cut.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continued: Option<Continued>,
+    /// When things happened in the last attempt, by its agent's clock.
+    #[serde(default)]
+    pub times: Times,
 }
 
 /// A job as people and programs see it: without its prompt.
@@ -417,6 +431,31 @@ pub struct JobSummary {
     /// How it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<JobEnd>,
+    /// When it reached each step.
+    #[serde(default)]
+    pub timeline: Timeline,
+}
+
+/// When a job reached each step of its life. Queued, assigned and ended are by
+/// the scheduler's clock, started and first token by the agent's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default)]
+pub struct Timeline {
+    /// It was admitted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queued_ms: Option<UnixMs>,
+    /// A node was chosen for the last attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assigned_ms: Option<UnixMs>,
+    /// The agent of the last attempt took the order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_ms: Option<UnixMs>,
+    /// The engine said its first piece in the last attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_token_ms: Option<UnixMs>,
+    /// It ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_ms: Option<UnixMs>,
 }
 
 /// A change of a job's state (stream `EVENTS`).

@@ -13,6 +13,8 @@ pub mod job;
 pub mod lease;
 pub mod log;
 pub mod node;
+pub mod placement;
+pub mod progress;
 pub mod rpc;
 pub mod streams;
 pub mod subject;

@@ -301,6 +301,13 @@ pub struct Replica {
     /// What it can do.
     #[serde(default)]
     pub workloads: Vec<Workload>,
+    /// The accelerators it runs on, by their index; all of the host when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub devices: Option<Vec<u32>>,
+    /// Memory that each token of a request takes while it runs, in bytes, where
+    /// the engine does not set it aside when it starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_per_token_bytes: Option<u64>,
 }
 
 /// Which engine, which version, which weights: what must be equal for one
@@ -360,6 +367,16 @@ pub struct ReplicaLoad {
     pub busy: u32,
     /// Whether it takes requests.
     pub ready: bool,
+    /// Free memory of its accelerators, in bytes, when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_free_bytes: Option<u64>,
+    /// Whether its weights are in memory; an unloaded one loads them first.
+    #[serde(default = "yes")]
+    pub loaded: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A change in a node's life (stream `EVENTS`).

@@ -7,6 +7,7 @@ use crate::job::{
 };
 use crate::log::{LogPage, LogQuery};
 use crate::node::{Empty, Node, Registered, Registration, Unregister};
+use crate::placement::Explanation;
 use crate::subject::Rpc;
 
 /// An agent makes itself known.
@@ -28,6 +29,8 @@ pub const LIST_JOBS: Rpc<(), ListJobs, JobList> = Rpc::new("orchion.rpc.schedule
 pub const CANCEL_JOB: Rpc<(), CancelJob, JobSummary> = Rpc::new("orchion.rpc.scheduler.cancel");
 /// Attempts that ended.
 pub const ENDED: Rpc<(), EndedBatch, Empty> = Rpc::new("orchion.rpc.scheduler.ended");
+/// Why an open job, or one that ended a short while ago, is where it is.
+pub const EXPLAIN_JOB: Rpc<(), JobId, Explanation> = Rpc::new("orchion.rpc.scheduler.explain");
 /// Another gateway reads a job from now on.
 pub const FOLLOW_JOB: Rpc<(), FollowJob, JobSummary> = Rpc::new("orchion.rpc.scheduler.follow");
 
@@ -52,6 +55,7 @@ pub const ALL: &[&str] = &[
     CANCEL_JOB.pattern(),
     ENDED.pattern(),
     FOLLOW_JOB.pattern(),
+    EXPLAIN_JOB.pattern(),
     QUERY_LOGS.pattern(),
     RUN.pattern(),
     CANCEL.pattern(),

@@ -4,6 +4,7 @@ use crate::id::{InstanceId, JobId, NodeId, ReaderId};
 use crate::job::{JobEvent, JobSummary};
 use crate::log::{Level, LogRecord, ServiceName};
 use crate::node::{Heartbeat, Hello, NodeEvent, RegisterAgain, Registration};
+use crate::progress::Progress;
 use crate::subject::Subject;
 use crate::transcript::Entry;
 
@@ -35,6 +36,10 @@ pub const TRANSCRIPT: Subject<(ReaderId, JobId), Entry> =
     Subject::new("orchion.transcript.{reader}.{job}");
 /// A job changed its state.
 pub const JOB_STATE: Subject<JobId, JobEvent> = Subject::new("orchion.evt.job.state.{job}");
+/// Where an open job stands: while it waits at most once a second and when its
+/// position changes, and once more as it starts; not stored.
+pub const JOB_PROGRESS: Subject<(ReaderId, JobId), Progress> =
+    Subject::new("orchion.evt.job.progress.{reader}.{job}");
 /// A job ended; for history. The message id is the job id.
 pub const JOB_ENDED: Subject<(), JobSummary> = Subject::new("orchion.evt.job.ended");
 /// One log record; the level last, so that a wildcard can choose.
@@ -59,6 +64,7 @@ pub const ALL: &[&str] = &[
     REGISTER_AGAIN.pattern(),
     TRANSCRIPT.pattern(),
     JOB_STATE.pattern(),
+    JOB_PROGRESS.pattern(),
     JOB_ENDED.pattern(),
     LOG.pattern(),
 ];

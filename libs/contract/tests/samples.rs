@@ -6,6 +6,8 @@ use orchion_contract::job::*;
 use orchion_contract::lease::Lease;
 use orchion_contract::log::{LogPage, LogQuery, LogRecord};
 use orchion_contract::node::*;
+use orchion_contract::placement::Explanation;
+use orchion_contract::progress::Progress;
 use orchion_contract::transcript::Entry;
 use orchion_contract::{ErrorBody, NodeId};
 use serde::Serialize;
@@ -60,12 +62,14 @@ samples! {
     "entry-mark" => Entry,
     "entry-restart" => Entry,
     "error" => ErrorBody,
+    "explanation" => Explanation,
     "follow-job" => FollowJob,
     "heartbeat" => Heartbeat,
     "hello" => Hello,
     "job" => Job,
     "job-event" => JobEvent,
     "job-list" => JobList,
+    "job-progress" => Progress,
     "job-summary" => JobSummary,
     "lease" => Lease,
     "list-jobs" => ListJobs,
@@ -74,6 +78,7 @@ samples! {
     "log-record" => LogRecord,
     "node" => Node,
     "node-event" => NodeEvent,
+
     "register-again" => RegisterAgain,
     "registered" => Registered,
     "registration" => Registration,

@@ -170,6 +170,8 @@ impl Executor {
             id: place.replica.id,
             slots: place.replica.slots,
             ready: place.replica.ready,
+            memory_free_bytes: None,
+            loaded: true,
         };
         places.into_iter().map(load).collect()
     }

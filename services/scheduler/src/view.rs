@@ -1,7 +1,7 @@
 //! Jobs as people and programs see them.
 
 use orchion_contract::UnixMs;
-use orchion_contract::job::{Door, Job, JobState, JobSummary, Submit};
+use orchion_contract::job::{Door, Job, JobState, JobSummary, Submit, Timeline};
 use std::time::SystemTime;
 
 /// Now, for people and history.
@@ -72,5 +72,17 @@ pub(crate) fn summary(job: &Job, running: bool, queue_position: Option<u32>) -> 
         deadline_at_ms: job.deadline_at_ms,
         correlation_id: job.correlation_id.clone(),
         end: job.end.clone(),
+        timeline: timeline(job),
+    }
+}
+
+fn timeline(job: &Job) -> Timeline {
+    let end = job.end.as_ref();
+    Timeline {
+        queued_ms: Some(job.created_ms),
+        assigned_ms: job.assigned.as_ref().map(|to| to.at_ms),
+        started_ms: end.and_then(|end| end.times.started_ms),
+        first_token_ms: end.and_then(|end| end.times.first_token_ms),
+        ended_ms: end.map(|end| end.at_ms),
     }
 }

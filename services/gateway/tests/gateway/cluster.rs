@@ -444,6 +444,7 @@ fn summary(books: &Mutex<Books>, job: JobId) -> Result<JobSummary, ErrorBody> {
         deadline_at_ms: 2,
         correlation_id: submit.correlation_id.clone(),
         end: None,
+        timeline: Default::default(),
     })
 }
 

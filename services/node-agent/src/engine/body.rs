@@ -164,6 +164,8 @@ mod tests {
             seed_drawn: false,
             deadline_ms: 1,
             timeouts: Default::default(),
+            expected_tokens: None,
+            placement: None,
         }
     }
 

@@ -67,6 +67,8 @@ impl Engine {
             continuation: self.settings.continuation.unwrap_or(probed.continuation),
             ready: true,
             workloads: workloads(kind).to_vec(),
+            devices: None,
+            memory_per_token_bytes: None,
         }
     }
 }

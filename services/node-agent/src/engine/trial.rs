@@ -47,6 +47,8 @@ async fn attempt(adapter: &dyn EngineAdapter, model: &str) -> Result<bool, Error
         seed_drawn: false,
         deadline_ms: 0,
         timeouts: Timeouts::default(),
+        expected_tokens: None,
+        placement: None,
     };
     let whole = said(
         adapter,

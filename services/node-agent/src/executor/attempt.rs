@@ -203,6 +203,7 @@ pub(super) fn job_end(end: &Final) -> JobEnd {
         usage: end.usage,
         error: end.error.clone(),
         continued: end.continued.clone(),
+        times: end.times,
     }
 }
 

@@ -330,6 +330,8 @@ pub(crate) fn spec(ask: &Ask) -> JobSpec {
         seed_drawn: false,
         deadline_ms: 60_000,
         timeouts: Default::default(),
+        expected_tokens: None,
+        placement: None,
     }
 }
 

@@ -48,5 +48,6 @@ pub fn job_end(end: &Final, now_ms: UnixMs) -> JobEnd {
         usage: end.usage,
         error: end.error.clone(),
         continued: end.continued.clone(),
+        times: end.times,
     }
 }

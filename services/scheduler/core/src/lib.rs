@@ -9,8 +9,10 @@ mod admit;
 mod adopt;
 mod attempt;
 mod estimate;
+mod filter;
 mod ledger;
 mod plan;
+mod report;
 mod state;
 
 pub use admit::{Limits, check};
@@ -19,6 +21,7 @@ pub use attempt::{Next, after_end, after_reply};
 pub use estimate::Durations;
 pub use ledger::{Ledger, Write};
 pub use plan::{Placement, Plan, Step, plan};
+pub use report::{explain, explain_ended};
 pub use state::{ClusterState, JobView, NodeView, Phase, ReplicaKey, ReplicaView};
 
 /// Monotonic time since an arbitrary start.

@@ -222,7 +222,7 @@ pub(crate) fn offers(view: &ReplicaView, workload: Workload) -> bool {
 }
 
 /// Whether this replica can go on behind what another one wrote.
-fn can_continue(job: &JobView, view: &ReplicaView) -> bool {
+pub(crate) fn can_continue(job: &JobView, view: &ReplicaView) -> bool {
     let before = job.record.prefix_by.as_ref().or(job
         .record
         .assigned

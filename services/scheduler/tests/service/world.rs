@@ -246,6 +246,8 @@ impl Agent {
             continuation: Continuation::Text,
             ready: true,
             workloads: vec![Workload::Chat],
+            devices: None,
+            memory_per_token_bytes: None,
         };
         Node {
             id: self.node.clone(),
@@ -296,6 +298,8 @@ impl Agent {
             slots: self.slots,
             busy: 0,
             ready: true,
+            memory_free_bytes: None,
+            loaded: true,
         };
         let beat = Heartbeat {
             node: self.node.clone(),
@@ -377,6 +381,7 @@ impl Agent {
             usage: Usage::default(),
             error: None,
             continued: None,
+            times: Default::default(),
         };
         self.tell(order, AttemptOutcome::Final { end: Box::new(end) }, true)
             .await;
@@ -422,6 +427,8 @@ pub(crate) fn submit(model: &str) -> Submit {
         seed_drawn: false,
         deadline_ms: DEFAULT_DEADLINE_MS,
         timeouts: Default::default(),
+        expected_tokens: None,
+        placement: None,
     };
     let reader = ReaderId::new("g").unwrap();
     Submit {

@@ -51,6 +51,8 @@ impl ChatRequest {
             seed_drawn: false,
             deadline_ms: DEFAULT_DEADLINE_MS,
             timeouts: Timeouts::default(),
+            expected_tokens: None,
+            placement: None,
         };
         Ok(Self {
             spec,

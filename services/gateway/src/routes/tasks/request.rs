@@ -105,6 +105,8 @@ pub(super) fn parse(mut fields: Fields) -> Result<(Option<JobId>, JobSpec)> {
         priority,
         deadline_ms,
         timeouts,
+        expected_tokens: None,
+        placement: None,
     };
     Ok((job, spec))
 }

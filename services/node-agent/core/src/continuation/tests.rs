@@ -15,6 +15,8 @@ fn spec(body: &str) -> JobSpec {
         seed_drawn: false,
         deadline_ms: 1000,
         timeouts: Default::default(),
+        expected_tokens: None,
+        placement: None,
     }
 }
 
@@ -36,6 +38,8 @@ fn replica(continuation: Continuation, engine: EngineRef) -> Replica {
         continuation,
         ready: true,
         workloads: vec![Workload::Chat],
+        devices: None,
+        memory_per_token_bytes: None,
     }
 }
 

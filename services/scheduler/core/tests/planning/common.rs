@@ -52,6 +52,8 @@ impl Cluster {
             continuation,
             ready: true,
             workloads: vec![Workload::Chat],
+            devices: None,
+            memory_per_token_bytes: None,
         };
         let node = Node {
             id: NodeId::new(name).unwrap(),
@@ -178,6 +180,8 @@ pub(crate) fn submit_for(n: u128, model: &str) -> Submit {
         seed_drawn: false,
         deadline_ms: DEFAULT_DEADLINE_MS,
         timeouts: Default::default(),
+        expected_tokens: None,
+        placement: None,
     };
     let job: JobId = format!("00000000-0000-7000-8000-{n:012x}").parse().unwrap();
     Submit {
