@@ -1,7 +1,8 @@
 //! What a later attempt finds in the chain.
 
 use crate::reader::{Error, Reader, Shown};
-use orchion_contract::transcript::{Entry, Final};
+use orchion_contract::node::EngineRef;
+use orchion_contract::transcript::{Entry, Final, Piece};
 
 /// The answer so far, as the next attempt needs it.
 #[derive(Debug, Clone, Default)]
@@ -15,9 +16,10 @@ pub struct Prefix {
     pub ids: Option<Vec<u32>>,
     /// Tokens generated.
     pub tokens: u64,
-    /// Whether it holds something that no text can continue: a begun tool
-    /// call, data, or more than one choice.
-    pub has_structure: bool,
+    /// Everything that was said, as it was said.
+    pub pieces: Vec<Piece>,
+    /// The engine that wrote it, when the answer was started over.
+    pub engine: Option<EngineRef>,
     /// The end, when the job has ended.
     pub end: Option<Box<Final>>,
 }
@@ -38,10 +40,15 @@ impl Prefix {
     /// [`Error`] when the entries cannot be a transcript.
     pub fn apply(&mut self, sequence: u64, entry: Entry) -> Result<(), Error> {
         let mut shown = Vec::new();
+        let engine = match &entry {
+            Entry::Restart(restart) => restart.engine.clone(),
+            Entry::Frame(_) | Entry::Mark(_) | Entry::Final(_) => None,
+        };
         self.reader.apply(sequence, entry, &mut shown)?;
         for shown in shown {
             self.add(shown);
         }
+        self.engine = engine.or_else(|| self.engine.take());
         Ok(())
     }
 
@@ -60,24 +67,41 @@ impl Prefix {
     /// Whether nothing was said yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.text.is_empty() && self.reasoning.is_empty() && !self.has_structure
+        self.pieces.is_empty()
+    }
+
+    /// Whether it holds a part of a tool call.
+    #[must_use]
+    pub fn has_tool_call(&self) -> bool {
+        self.pieces.iter().any(|piece| piece.tool_calls.is_some())
+    }
+
+    /// Whether it holds a part of another choice than the first.
+    #[must_use]
+    pub fn has_choices(&self) -> bool {
+        self.pieces.iter().any(|piece| piece.choice != 0)
+    }
+
+    /// Whether it holds results that are not text.
+    #[must_use]
+    pub fn has_data(&self) -> bool {
+        self.pieces.iter().any(|piece| piece.data.is_some())
     }
 
     fn add(&mut self, shown: Shown) {
         match shown {
             Shown::Piece { piece, .. } => {
-                self.has_structure |=
-                    piece.choice != 0 || piece.tool_calls.is_some() || piece.data.is_some();
                 self.text
                     .push_str(piece.text.as_deref().unwrap_or_default());
                 self.reasoning
                     .push_str(piece.reasoning.as_deref().unwrap_or_default());
                 self.tokens += u64::from(piece.tokens);
-                match (&mut self.ids, piece.ids) {
-                    (Some(ids), Some(more)) => ids.extend(more),
+                match (&mut self.ids, &piece.ids) {
+                    (Some(ids), Some(more)) => ids.extend_from_slice(more),
                     (Some(_), None) if piece.tokens == 0 => {}
                     (Some(_) | None, _) => self.ids = None,
                 }
+                self.pieces.push(piece);
             }
             Shown::Restarted { .. } => {
                 let (reader, end) = (std::mem::take(&mut self.reader), self.end.take());

@@ -5,7 +5,8 @@
 //! missing or says "wrong sequence", the last entry of the chain is read:
 //! it is ours, and we go on behind it; or it is not, and we stop.
 
-use orchion_contract::transcript::{Entry, Final, Frame, MAX_ENTRY_BYTES, Piece};
+use orchion_contract::node::EngineRef;
+use orchion_contract::transcript::{Entry, Final, Frame, MAX_ENTRY_BYTES, Piece, Restart};
 
 /// What the shell owes the writer.
 #[derive(Debug, Clone)]
@@ -54,6 +55,8 @@ pub struct Writer {
     sequence: u64,
     state: State,
     in_flight: Option<Entry>,
+    /// The engine that starts over, until that is stored.
+    restart: Option<EngineRef>,
     waiting: Vec<Piece>,
     end: Option<Box<Final>>,
     stored: bool,
@@ -70,6 +73,7 @@ impl Writer {
             sequence,
             state: State::Idle,
             in_flight: None,
+            restart: None,
             waiting: Vec::new(),
             end: None,
             stored: false,
@@ -80,6 +84,14 @@ impl Writer {
     pub fn push(&mut self, piece: Piece) {
         if self.end.is_none() {
             self.waiting.push(piece);
+        }
+    }
+
+    /// What earlier attempts said is void, and `engine` starts over. Only before
+    /// anything was pushed.
+    pub fn restart(&mut self, engine: EngineRef) {
+        if self.end.is_none() && !self.stored {
+            self.restart = Some(engine);
         }
     }
 
@@ -162,7 +174,7 @@ impl Writer {
     /// Whether everything pushed is stored.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.state == State::Idle && self.waiting.is_empty()
+        self.state == State::Idle && self.waiting.is_empty() && self.restart.is_none()
     }
 
     /// Whether this attempt stored any piece.
@@ -184,6 +196,13 @@ impl Writer {
     }
 
     fn next_entry(&mut self) -> Option<Entry> {
+        if let Some(engine) = &self.restart {
+            return Some(Entry::Restart(Restart {
+                attempt: self.attempt,
+                index: self.next,
+                engine: Some(engine.clone()),
+            }));
+        }
         if self.waiting.is_empty() {
             return self.end.clone().map(Entry::Final);
         }
@@ -219,6 +238,7 @@ impl Writer {
                 ours.attempt == theirs.attempt && ours.index == theirs.index
             }
             (Some(Entry::Final(ours)), Entry::Final(theirs)) => ours == theirs,
+            (Some(Entry::Restart(ours)), Entry::Restart(theirs)) => ours == theirs,
             (
                 Some(_) | None,
                 Entry::Frame(_) | Entry::Mark(_) | Entry::Restart(_) | Entry::Final(_),
@@ -245,7 +265,11 @@ impl Writer {
                 self.next += frame.pieces.len() as u64;
             }
             Some(Entry::Final(_)) => self.state = State::Stopped(Stop::Finished),
-            Some(Entry::Mark(_) | Entry::Restart(_)) | None => {}
+            Some(Entry::Restart(_)) => {
+                self.restart = None;
+                self.next += 1;
+            }
+            Some(Entry::Mark(_)) | None => {}
         }
     }
 
@@ -400,6 +424,44 @@ mod tests {
         writer.last_is(Some((3, &first)));
         let (after, entry) = published(&mut writer);
         assert_eq!((after, texts(&entry)), (3, vec!["b".to_owned()]));
+    }
+
+    #[test]
+    fn a_restart_goes_first_and_takes_an_index() {
+        let mut writer = Writer::new(2, 5, 9);
+        let engine = EngineRef {
+            kind: orchion_contract::node::EngineKind::OpenAi,
+            version: None,
+            digest: None,
+        };
+        writer.restart(engine.clone());
+        writer.push(piece("a"));
+        let (after, entry) = published(&mut writer);
+        let Entry::Restart(restart) = &entry else {
+            panic!("expected a restart, got {entry:?}");
+        };
+        assert_eq!(
+            (after, restart.index, &restart.engine),
+            (9, 5, &Some(engine))
+        );
+        // Lost, then found to be stored.
+        writer.unsure();
+        must_read(&mut writer);
+        writer.last_is(Some((
+            9,
+            &Entry::Frame(Frame {
+                attempt: 1,
+                index: 4,
+                pieces: vec![],
+            }),
+        )));
+        published(&mut writer);
+        writer.unsure();
+        must_read(&mut writer);
+        writer.last_is(Some((10, &entry)));
+        let (after, entry) = published(&mut writer);
+        assert_eq!((after, texts(&entry)), (10, vec!["a".to_owned()]));
+        assert!(matches!(entry, Entry::Frame(frame) if frame.index == 6));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use orchion_contract::NodeId;
 use orchion_contract::node::{Continuation, EngineKind};
+use orchion_node_agent_core::Watchdog;
 use orchion_service::{Flag, HumanDuration, Retired, Secret, Settings, config, telemetry};
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +44,9 @@ pub struct NodeAgent {
     pub first_token_timeout: HumanDuration,
     /// How long an engine may be silent within an answer.
     pub idle_timeout: HumanDuration,
+    /// How long an engine may work on one answer; no limit but the job's own
+    /// deadline when absent.
+    pub wall_timeout: Option<HumanDuration>,
     /// Free labels of this node.
     pub labels: BTreeMap<String, String>,
     /// Where running engines are looked for; an empty list switches it off.
@@ -91,6 +95,15 @@ pub struct EngineSettings {
     /// The key that it asks for.
     #[serde(default)]
     pub api_key: Option<Secret>,
+    /// How long it may take to its first token, instead of what the node allows.
+    #[serde(default)]
+    pub first_token_timeout: Option<HumanDuration>,
+    /// How long it may be silent within an answer, instead of what the node allows.
+    #[serde(default)]
+    pub idle_timeout: Option<HumanDuration>,
+    /// How long it may work on one answer, instead of what the node allows.
+    #[serde(default)]
+    pub wall_timeout: Option<HumanDuration>,
 }
 
 impl EngineSettings {
@@ -108,6 +121,9 @@ impl EngineSettings {
             continuation: None,
             models: Vec::new(),
             api_key: None,
+            first_token_timeout: None,
+            idle_timeout: None,
+            wall_timeout: None,
         }
     }
 
@@ -120,8 +136,28 @@ impl EngineSettings {
         }
     }
 
+    /// How long it may take, on a node that allows `node`.
+    #[must_use]
+    pub fn watchdog(&self, node: Watchdog) -> Watchdog {
+        let own = |timeout: Option<HumanDuration>| timeout.map(HumanDuration::get);
+        node.or(
+            own(self.first_token_timeout),
+            own(self.idle_timeout),
+            own(self.wall_timeout),
+        )
+    }
+
     fn problems(&self, place: &str) -> Vec<String> {
         let mut problems = Vec::new();
+        let timeouts = [
+            ("first_token_timeout", self.first_token_timeout),
+            ("idle_timeout", self.idle_timeout),
+            ("wall_timeout", self.wall_timeout),
+        ];
+        for (name, timeout) in timeouts {
+            problems
+                .extend(timeout.and_then(|timeout| too_short(&format!("{place}.{name}"), timeout)));
+        }
         match &self.url {
             Some(url) => {
                 if let Err(error) = Target::parse(url) {
@@ -174,6 +210,7 @@ impl Default for NodeAgent {
             capability_interval: HumanDuration::from_secs(10),
             first_token_timeout: HumanDuration::from_secs(300),
             idle_timeout: HumanDuration::from_secs(60),
+            wall_timeout: None,
             labels: BTreeMap::new(),
             probe: USUAL.map(str::to_owned).to_vec(),
             starter: true,
@@ -205,12 +242,9 @@ impl NodeAgent {
             ("first_token_timeout", self.first_token_timeout),
             ("idle_timeout", self.idle_timeout),
         ];
-        for (name, duration) in durations {
-            if duration.is_zero() {
-                problems.push(format!(
-                    "node-agent.{name}: must be longer than 0; write a duration like 5s"
-                ));
-            }
+        let wall = self.wall_timeout.map(|timeout| ("wall_timeout", timeout));
+        for (name, duration) in durations.into_iter().chain(wall) {
+            problems.extend(too_short(&format!("node-agent.{name}"), duration));
         }
         for url in &self.probe {
             if let Err(error) = Target::parse(url) {
@@ -222,6 +256,11 @@ impl NodeAgent {
         }
         problems
     }
+}
+
+fn too_short(name: &str, duration: HumanDuration) -> Option<String> {
+    let message = || format!("{name}: must be longer than 0; write a duration like 5s");
+    duration.is_zero().then(message)
 }
 
 impl Settings for Config {

@@ -28,7 +28,7 @@ use futures_util::future::BoxFuture;
 use orchion_contract::job::JobSpec;
 use orchion_contract::node::{Continuation, EngineKind};
 use orchion_contract::{ErrorBody, ErrorCode};
-use orchion_node_agent_core::Behind;
+use orchion_node_agent_core::{Obstacle, Way};
 use orchion_transcript::Prefix;
 
 pub use answer::{Answer, Said};
@@ -58,7 +58,7 @@ pub trait EngineAdapter: Send + Sync {
     /// # Errors
     /// [`Error::Refused`] when asking elsewhere would not help; anything else
     /// may pass.
-    fn open<'a>(&'a self, ask: &'a Ask<'a>) -> BoxFuture<'a, Result<Answer, Error>>;
+    fn open<'a>(&'a self, ask: Ask<'a>) -> BoxFuture<'a, Result<Answer, Error>>;
 }
 
 /// What an engine says about itself.
@@ -86,12 +86,15 @@ pub struct Served {
 }
 
 /// What an engine is asked.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Ask<'a> {
     /// What the caller wants.
     pub spec: &'a JobSpec,
     /// The beginning that is there already.
     pub rest: Option<Rest<'a>>,
+    /// Whether the answer is to be the one that was given before, token by
+    /// token: nothing may round otherwise than then.
+    pub repeats: bool,
 }
 
 /// The rest of an answer that was cut.
@@ -100,14 +103,33 @@ pub struct Rest<'a> {
     /// What was said.
     pub prefix: &'a Prefix,
     /// Behind what the engine goes on.
-    pub behind: Behind,
+    pub behind: Way,
     /// Most tokens of the rest.
     pub max_tokens: Option<u32>,
     /// Seed of the sampler for the rest.
     pub seed: Option<u64>,
 }
 
-impl Ask<'_> {
+impl<'a> Ask<'a> {
+    /// Asks for the whole answer.
+    #[must_use]
+    pub fn whole(spec: &'a JobSpec) -> Self {
+        Self {
+            spec,
+            rest: None,
+            repeats: false,
+        }
+    }
+
+    /// Asks for the rest of an answer.
+    #[must_use]
+    pub fn rest(spec: &'a JobSpec, rest: Rest<'a>) -> Self {
+        Self {
+            rest: Some(rest),
+            ..Self::whole(spec)
+        }
+    }
+
     /// Most tokens to generate now.
     #[must_use]
     pub fn max_tokens(&self) -> Option<u32> {
@@ -190,6 +212,21 @@ impl Error {
             | Self::Strange(_)
             | Self::Unfit(_)
             | Self::CannotGoOn(_) => false,
+        }
+    }
+
+    /// What it says about the way in which an answer was to be taken up.
+    #[must_use]
+    pub fn obstacle(&self) -> Obstacle {
+        match self {
+            Self::Refused { .. } => Obstacle::Refused,
+            Self::CannotGoOn(_) => Obstacle::CannotGoOn,
+            Self::Http(_)
+            | Self::Unavailable { .. }
+            | Self::Cut(_)
+            | Self::Failed(_)
+            | Self::Strange(_)
+            | Self::Unfit(_) => Obstacle::Failed,
         }
     }
 

@@ -22,22 +22,13 @@ use orchion_contract::job::{
 use orchion_contract::node::{ReplicaLoad, RunningAttempt};
 use orchion_contract::rpc::{CANCEL, RUN};
 use orchion_contract::{ErrorBody, ErrorCode, InstanceId, NodeId};
-use orchion_node_agent_core::{Ledger, Order, StopOrder, Verdict};
+use orchion_node_agent_core::{Ledger, Order, StopOrder, Verdict, Watchdog};
 use orchion_service::{Stop, Tasks};
 use tokio::sync::{Notify, watch};
 
 use crate::engine::roster::{Place, Roster};
 use attempt::Attempt;
 use control::{Control, Handle};
-
-/// How long engines may be silent.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Until the first token.
-    pub first_token: Duration,
-    /// Between two.
-    pub idle: Duration,
-}
 
 /// Everything that attempts share; clones are the same executor.
 #[derive(Clone)]
@@ -49,7 +40,7 @@ struct Shared {
     node: NodeId,
     instance: InstanceId,
     roster: Roster,
-    limits: Limits,
+    watchdog: Watchdog,
     state: Mutex<State>,
     untold: Notify,
     started: Instant,
@@ -65,7 +56,7 @@ struct State {
 impl Executor {
     /// An executor with nothing to do yet.
     #[must_use]
-    pub fn new(bus: Bus, tasks: &Tasks, node: NodeId, roster: Roster, limits: Limits) -> Self {
+    pub fn new(bus: Bus, tasks: &Tasks, node: NodeId, roster: Roster, watchdog: Watchdog) -> Self {
         let instance = bus.identity().instance.clone();
         Self(Arc::new(Shared {
             bus,
@@ -73,7 +64,7 @@ impl Executor {
             node,
             instance: instance.clone(),
             roster,
-            limits,
+            watchdog,
             state: Mutex::new(State {
                 ledger: Ledger::new(instance),
                 controls: BTreeMap::new(),

@@ -23,16 +23,17 @@ use std::time::Duration;
 use anyhow::Context as _;
 use orchion_bus::{Bus, Identity};
 use orchion_contract::NodeId;
-use orchion_service::{DEFAULT_GRACE, Program, Tasks, Threads};
+use orchion_service::{DEFAULT_GRACE, HumanDuration, Program, Tasks, Threads};
 
 pub use config::{Config, EngineSettings, NodeAgent};
 
 use agent::Profile;
 use engine::fleet::Fleet;
 use engine::roster::Roster;
-use executor::{Executor, Limits};
+use executor::Executor;
 use heartbeat::Pace;
 use identity::DataDir;
+use orchion_node_agent_core::Watchdog;
 
 /// The agent as a program.
 pub static PROGRAM: Program<Config> = Program {
@@ -94,9 +95,10 @@ async fn work(
     roster: Roster,
     tasks: &Tasks,
 ) -> anyhow::Result<()> {
-    let limits = Limits {
+    let watchdog = Watchdog {
         first_token: settings.first_token_timeout.get(),
         idle: settings.idle_timeout.get(),
+        wall: settings.wall_timeout.map(HumanDuration::get),
     };
     let pace = Pace {
         idle: settings.heartbeat_interval.get(),
@@ -108,7 +110,7 @@ async fn work(
         labels: settings.labels.clone(),
         heartbeat: pace.idle,
     };
-    let executor = Executor::new(bus.clone(), tasks, node.clone(), roster.clone(), limits);
+    let executor = Executor::new(bus.clone(), tasks, node.clone(), roster.clone(), watchdog);
     let service = bus.service("runs answers on the engines of a host").await?;
     let orders = executor.listen(&service).await?;
     // Orders are answered to the very end: a cancel must reach the last answer.

@@ -1,46 +1,39 @@
 //! What an attempt does with the beginning of an answer that it finds.
+//!
+//! There are three strategies: *continue* behind the beginning, *replay* it and
+//! swallow what was shown already, *restart* and take back what was shown. The
+//! plan is a [`Ladder`] of ways, best first. Whether a way works often shows
+//! only when the engine is asked, so the attempt goes down the ladder until one
+//! does.
 
-use orchion_contract::id::ModelName;
-use orchion_contract::job::{JobSpec, Outcome, Usage, Workload};
-use orchion_contract::node::{Continuation, EngineKind, EngineRef, Replica};
+mod ladder;
+mod request;
+mod ways;
+
+use orchion_contract::job::{JobSpec, Outcome, Usage};
+use orchion_contract::node::{EngineRef, Replica};
 use orchion_contract::transcript::{Continued, Final, Strategy, Times};
-use orchion_contract::{ErrorBody, ErrorCode};
 use orchion_transcript::Prefix;
-use serde::Deserialize;
+
+pub use ladder::{Ladder, Obstacle, Step, Way};
+use request::Request;
+use ways::{Weights, ways};
 
 /// What to do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Plan {
     /// Nothing was said yet: ask the engine for the whole answer.
     Begin,
-    /// Ask the engine to go on.
-    GoOn {
-        /// Behind what.
-        behind: Behind,
-        /// Most tokens of the rest.
-        max_tokens: Option<u32>,
-        /// Seed of the sampler for the rest.
-        seed: Option<u64>,
-        /// What the final says about it.
-        continued: Continued,
-    },
+    /// Take up what was said.
+    TakeUp(Ladder),
     /// Ask nobody: this is the end.
     End(Box<Final>),
     /// Somebody has ended the job already.
     HasEnded,
 }
 
-/// What the engine goes on behind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Behind {
-    /// The token ids of the beginning: exactly where it stopped.
-    Ids,
-    /// The text of the beginning.
-    Text,
-}
-
 /// Decides what `attempt` does on `replica` with `prefix`, which the engine
-/// `prefix_by` wrote.
+/// `prefix_by` wrote, unless the prefix itself says otherwise.
 #[must_use]
 pub fn plan(
     attempt: u32,
@@ -55,126 +48,49 @@ pub fn plan(
     if prefix.is_empty() {
         return Plan::Begin;
     }
+    let prefix_by = prefix.engine.as_ref().or(prefix_by);
+    let weights = Weights::of(prefix_by, &replica.engine);
+    let request = Request::of(spec);
     let used = u32::try_from(prefix.tokens).unwrap_or(u32::MAX);
-    let verified = match same_weights(spec, prefix_by, &replica.engine) {
-        Ok(verified) => verified,
-        Err(reason) => return cannot(attempt, prefix, replica, reason),
+    let is_full = !request.has_choices && spec.max_tokens.is_some_and(|most| used >= most);
+    if is_full {
+        return Plan::End(Box::new(at_the_limit(attempt, prefix, replica, weights)));
+    }
+    let ways = ways(spec, &request, prefix, prefix_by, replica, weights);
+    let step = |way| step(way, spec, prefix, weights);
+    Plan::TakeUp(Ladder::new(ways.into_iter().map(step), step(Way::Restart)))
+}
+
+fn step(way: Way, spec: &JobSpec, prefix: &Prefix, weights: Weights) -> Step {
+    let used = u32::try_from(prefix.tokens).unwrap_or(u32::MAX);
+    let rest = spec.max_tokens.map(|most| most.saturating_sub(used));
+    let (strategy, max_tokens, seed) = match way {
+        // The engine takes its random numbers up where they stopped.
+        Way::Ids => (Strategy::Continue, rest, spec.seed),
+        Way::Text => {
+            let seed = spec.seed.map(|seed| seed_of_rest(seed, prefix.tokens));
+            (Strategy::Continue, rest, seed)
+        }
+        Way::Replay => (Strategy::Replay, spec.max_tokens, spec.seed),
+        Way::Restart => (Strategy::Restart, spec.max_tokens, spec.seed),
     };
     let continued = Continued {
-        strategy: Strategy::Continue,
+        strategy,
         from_index: prefix.next_index(),
-        verified,
+        verified: match way {
+            Way::Ids | Way::Text => weights == Weights::Equal,
+            // It ends otherwise when the beginning is not repeated.
+            Way::Replay => true,
+            Way::Restart => false,
+        },
         swallowed_tokens: 0,
     };
-    if spec.max_tokens.is_some_and(|most| used >= most) {
-        return Plan::End(Box::new(at_the_limit(attempt, prefix, replica, continued)));
-    }
-    let behind = match behind(spec, prefix, replica, verified) {
-        Ok(behind) => behind,
-        Err(reason) => return cannot(attempt, prefix, replica, reason),
-    };
-    Plan::GoOn {
-        behind,
-        max_tokens: spec.max_tokens.map(|most| most - used),
-        seed: spec.seed.map(|seed| match behind {
-            // The engine takes its random numbers up where they stopped.
-            Behind::Ids => seed,
-            Behind::Text => seed_of_rest(seed, prefix.tokens),
-        }),
+    Step {
+        way,
+        max_tokens,
+        seed,
         continued,
     }
-}
-
-/// Whether the weights are known to be equal; an error when they are not, or
-/// when nobody can tell.
-fn same_weights(
-    spec: &JobSpec,
-    theirs: Option<&EngineRef>,
-    ours: &EngineRef,
-) -> Result<bool, String> {
-    let model = &spec.model;
-    let Some(theirs) = theirs else {
-        return Err("nobody knows which engine wrote its beginning".to_owned());
-    };
-    match (&theirs.digest, &ours.digest) {
-        (Some(theirs), Some(ours)) if theirs == ours => Ok(true),
-        (None, None) if theirs.kind == ours.kind => Ok(false),
-        (None, None) => Err(format!(
-            "its beginning was written by an engine of kind {}, this one is of kind {}",
-            theirs.kind, ours.kind
-        )),
-        (Some(_), Some(_)) => Err(format!("the weights of {model} differ between the nodes")),
-        (Some(_), None) | (None, Some(_)) => Err(unknown_digest(model)),
-    }
-}
-
-fn unknown_digest(model: &ModelName) -> String {
-    format!("the digest of {model} is known on one node only; set `digest` for its engine")
-}
-
-/// How the replica can go on, or why it cannot.
-fn behind(
-    spec: &JobSpec,
-    prefix: &Prefix,
-    replica: &Replica,
-    verified: bool,
-) -> Result<Behind, String> {
-    if prefix.has_structure {
-        return Err("its beginning holds a tool call, data or several choices".to_owned());
-    }
-    let kind = replica.engine.kind;
-    if let Some(constraint) = constraint(spec, kind) {
-        return Err(format!("{kind} cannot take up an answer with {constraint}"));
-    }
-    if spec.workload == Workload::Completion && !prefix.reasoning.is_empty() {
-        return Err("its beginning holds reasoning that a completion cannot hold".to_owned());
-    }
-    let has_ids = prefix.ids.as_ref().is_some_and(|ids| !ids.is_empty());
-    match replica.continuation {
-        Continuation::Ids if has_ids && verified => Ok(Behind::Ids),
-        Continuation::Ids | Continuation::Text if kind == EngineKind::Starter => Err(
-            "the starter engine goes on behind token ids only, and its beginning has none"
-                .to_owned(),
-        ),
-        Continuation::Ids | Continuation::Text => Ok(Behind::Text),
-        Continuation::None | Continuation::Unknown => Err(format!(
-            "the engine ({kind}) cannot go on behind a beginning"
-        )),
-    }
-}
-
-/// The parts of a request that decide whether its answer can be taken up.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Constraints {
-    n: Option<u32>,
-    grammar: Option<serde::de::IgnoredAny>,
-    response_format: Option<Format>,
-    mirostat: Option<u32>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Format {
-    r#type: Option<String>,
-}
-
-/// A demand whose state is lost with the engine.
-fn constraint(spec: &JobSpec, kind: EngineKind) -> Option<&'static str> {
-    let asked: Constraints = serde_json::from_str(spec.body.get()).unwrap_or_default();
-    if asked.n.is_some_and(|n| n > 1) {
-        return Some("several choices");
-    }
-    if asked.grammar.is_some() {
-        return Some("a grammar");
-    }
-    if asked.mirostat.is_some_and(|mode| mode > 0) {
-        return Some("mirostat");
-    }
-    let format = asked.response_format.and_then(|format| format.r#type);
-    // llama-server feeds the beginning to its grammar; others start at the root.
-    let is_forced = format.is_some_and(|format| format != "text");
-    (is_forced && kind != EngineKind::LlamaCpp).then_some("a forced format")
 }
 
 /// A seed that does not repeat the random numbers of the beginning; it fits
@@ -186,35 +102,13 @@ fn seed_of_rest(seed: u64, tokens: u64) -> u64 {
     (x ^ (x >> 31)) & 0x7fff_ffff
 }
 
-fn at_the_limit(attempt: u32, prefix: &Prefix, replica: &Replica, continued: Continued) -> Final {
-    Final {
-        outcome: Outcome::Completed,
-        finish_reason: Some("length".to_owned()),
-        continued: Some(continued),
-        ..without_engine(attempt, prefix, replica)
-    }
-}
-
-fn cannot(attempt: u32, prefix: &Prefix, replica: &Replica, reason: String) -> Plan {
-    let message = format!(
-        "the answer was cut after {} tokens and cannot be continued: {reason}; ask again for a new answer",
-        prefix.tokens
-    );
-    let mut error = ErrorBody::new(ErrorCode::WorkerReset, message);
-    error.engine = Some(replica.engine.kind.to_string());
-    Plan::End(Box::new(Final {
-        outcome: Outcome::Failed,
-        error: Some(error),
-        ..without_engine(attempt, prefix, replica)
-    }))
-}
-
-/// A final that no engine was asked for.
-fn without_engine(attempt: u32, prefix: &Prefix, replica: &Replica) -> Final {
+/// All its tokens are there, only the end was lost. No engine is asked: some
+/// make one token more when they are asked for none.
+fn at_the_limit(attempt: u32, prefix: &Prefix, replica: &Replica, weights: Weights) -> Final {
     Final {
         attempt,
-        outcome: Outcome::Failed,
-        finish_reason: None,
+        outcome: Outcome::Completed,
+        finish_reason: Some("length".to_owned()),
         usage: Usage {
             completion_tokens: prefix.tokens,
             ..Usage::default()
@@ -222,10 +116,15 @@ fn without_engine(attempt: u32, prefix: &Prefix, replica: &Replica) -> Final {
         error: None,
         engine: Some(replica.engine.clone()),
         node: None,
-        continued: None,
+        continued: Some(Continued {
+            strategy: Strategy::Continue,
+            from_index: prefix.next_index(),
+            verified: weights == Weights::Equal,
+            swallowed_tokens: 0,
+        }),
         times: Times::default(),
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

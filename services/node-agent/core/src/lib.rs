@@ -2,7 +2,9 @@
 //!
 //! [`Ledger`] answers orders and remembers which attempts are in this agent's
 //! hands, [`plan`] says what an attempt does with the beginning of an answer
-//! that it finds, [`Backoff`] says when an engine that ended is started again,
+//! that it finds, [`Replay`] swallows what is generated again, [`Seam`] joins
+//! what goes on behind a text, [`Watchdog`] says how long an engine may take,
+//! [`Backoff`] says when an engine that ended is started again,
 //! and [`differs`] whether a host has changed enough to tell. No clock, no task, no
 //! bus: time comes in as an argument.
 #![warn(missing_docs)]
@@ -11,8 +13,14 @@ mod backoff;
 mod change;
 mod continuation;
 mod ledger;
+mod replay;
+mod seam;
+mod watchdog;
 
 pub use backoff::Backoff;
 pub use change::differs;
-pub use continuation::{Behind, Plan, plan};
+pub use continuation::{Ladder, Obstacle, Plan, Step, Way, plan};
 pub use ledger::{Ledger, Order, Seat, StopOrder, Verdict};
+pub use replay::{Differs, Replay};
+pub use seam::Seam;
+pub use watchdog::Watchdog;

@@ -149,7 +149,7 @@ mod tests {
     use super::*;
     use orchion_contract::job::{JobSpec, Priority};
     use orchion_contract::transcript::{Entry, Frame, Piece};
-    use orchion_node_agent_core::Behind;
+    use orchion_node_agent_core::Way;
     use orchion_transcript::Prefix;
     use serde_json::{Value, json};
 
@@ -193,14 +193,11 @@ mod tests {
         let prefix = prefix();
         let rest = Rest {
             prefix: &prefix,
-            behind: Behind::Text,
+            behind: Way::Text,
             max_tokens: Some(7),
             seed: Some(5),
         };
-        let ask = Ask {
-            spec,
-            rest: Some(rest),
-        };
+        let ask = Ask::rest(spec, rest);
         let writer = BodyWriter::new(&ask, u64::MAX);
         read(&with_beginning(writer, spec.workload, &spec.body, rest).unwrap())
     }
@@ -208,10 +205,7 @@ mod tests {
     #[test]
     fn the_callers_fields_are_kept() {
         let spec = spec(Workload::Chat, r#"{"messages":[],"top_p":0.5}"#);
-        let ask = Ask {
-            spec: &spec,
-            rest: None,
-        };
+        let ask = Ask::whole(&spec);
         let body = read(
             &BodyWriter::new(&ask, u64::MAX)
                 .with_body(&spec.body)
@@ -254,10 +248,7 @@ mod tests {
             seed: Some(u64::MAX),
             ..spec(Workload::Chat, "{}")
         };
-        let ask = Ask {
-            spec: &spec,
-            rest: None,
-        };
+        let ask = Ask::whole(&spec);
         let body = BodyWriter::new(&ask, u64::from(u32::MAX)).with_body(&spec.body);
         let seed = read(&body.unwrap())["seed"].as_u64().unwrap();
         assert!(seed < u64::from(u32::MAX), "{seed} stands for random");
@@ -266,10 +257,7 @@ mod tests {
     #[test]
     fn an_empty_body_is_an_object_still() {
         let spec = spec(Workload::Chat, "{}");
-        let ask = Ask {
-            spec: &spec,
-            rest: None,
-        };
+        let ask = Ask::whole(&spec);
         assert!(
             BodyWriter::new(&ask, u64::MAX)
                 .with_body(&spec.body)

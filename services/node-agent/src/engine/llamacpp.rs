@@ -103,14 +103,21 @@ impl EngineAdapter for LlamaCpp {
         async { get(&self.client, "/health").await.map(drop) }.boxed()
     }
 
-    fn open<'a>(&'a self, ask: &'a Ask<'a>) -> BoxFuture<'a, Result<Answer, Error>> {
+    fn open<'a>(&'a self, ask: Ask<'a>) -> BoxFuture<'a, Result<Answer, Error>> {
         async move {
             if let (Some(rest), Workload::Chat) = (ask.rest, ask.spec.workload) {
-                return resume::chat(&self.client, ask, rest).await;
+                return resume::chat(&self.client, &ask, rest).await;
             }
-            let mut writer = BodyWriter::new(ask, LARGEST_SEED);
+            let mut writer = BodyWriter::new(&ask, LARGEST_SEED);
             writer.raw("timings_per_token", "true");
-            let (body, prefix_in_prompt) = openai::body(writer, ask)?;
+            if ask.repeats {
+                // A cached prompt is read in other batches, which round otherwise.
+                writer.raw("cache_prompt", "false");
+            }
+            if let Some(rest) = ask.rest {
+                resume::feed_grammar(&mut writer, ask.spec, rest)?;
+            }
+            let (body, prefix_in_prompt) = openai::body(writer, &ask)?;
             let begun = self.client.open(path(ask.spec.workload)?, body).await?;
             Answer::of(begun, Form::OpenAi, prefix_in_prompt).await
         }

@@ -61,9 +61,9 @@ impl EngineAdapter for OpenAi {
         async { get(&self.client, "/v1/models").await.map(drop) }.boxed()
     }
 
-    fn open<'a>(&'a self, ask: &'a Ask<'a>) -> BoxFuture<'a, Result<Answer, Error>> {
+    fn open<'a>(&'a self, ask: Ask<'a>) -> BoxFuture<'a, Result<Answer, Error>> {
         async move {
-            let (body, prefix_in_prompt) = body(BodyWriter::new(ask, LARGEST_SEED), ask)?;
+            let (body, prefix_in_prompt) = body(BodyWriter::new(&ask, LARGEST_SEED), &ask)?;
             let begun = self.client.open(path(ask.spec.workload)?, body).await?;
             Answer::of(begun, Form::OpenAi, prefix_in_prompt).await
         }

@@ -6,7 +6,7 @@
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use orchion_contract::node::{Continuation, EngineKind};
-use orchion_node_agent_core::Behind;
+use orchion_node_agent_core::Way;
 use serde::Deserialize;
 
 use super::answer::{Answer, Form};
@@ -78,9 +78,9 @@ impl EngineAdapter for Starter {
         async { get(&self.client, "/health").await.map(drop) }.boxed()
     }
 
-    fn open<'a>(&'a self, ask: &'a Ask<'a>) -> BoxFuture<'a, Result<Answer, Error>> {
+    fn open<'a>(&'a self, ask: Ask<'a>) -> BoxFuture<'a, Result<Answer, Error>> {
         async move {
-            let mut writer = BodyWriter::new(ask, u64::MAX);
+            let mut writer = BodyWriter::new(&ask, u64::MAX);
             if let Some(rest) = ask.rest {
                 writer.raw("orchion_continue", &beginning(rest)?);
             }
@@ -96,7 +96,7 @@ impl EngineAdapter for Starter {
 /// The beginning as ids, with its text for the engine to check.
 fn beginning(rest: Rest<'_>) -> Result<String, Error> {
     let ids = rest.prefix.ids.as_ref();
-    let ids = ids.filter(|_| rest.behind == Behind::Ids).ok_or_else(|| {
+    let ids = ids.filter(|_| rest.behind == Way::Ids).ok_or_else(|| {
         Error::CannotGoOn("the starter engine goes on behind token ids only".to_owned())
     })?;
     Ok(serde_json::json!({"ids": ids, "text": rest.prefix.text}).to_string())

@@ -9,7 +9,7 @@ use std::time::Duration;
 use orchion_contract::job::{JobSpec, Priority, Timeouts, Workload};
 use orchion_contract::node::{Continuation, EngineKind};
 use orchion_contract::transcript::{Entry, Frame, Piece};
-use orchion_node_agent_core::Behind;
+use orchion_node_agent_core::Way;
 use orchion_transcript::Prefix;
 use serde_json::value::RawValue;
 
@@ -50,14 +50,7 @@ async fn attempt(adapter: &dyn EngineAdapter, model: &str) -> Result<bool, Error
         expected_tokens: None,
         placement: None,
     };
-    let whole = said(
-        adapter,
-        &Ask {
-            spec: &spec,
-            rest: None,
-        },
-    )
-    .await?;
+    let whole = said(adapter, Ask::whole(&spec)).await?;
     let shown = whole.len() / 2;
     if shown == 0 {
         return Ok(false);
@@ -65,22 +58,15 @@ async fn attempt(adapter: &dyn EngineAdapter, model: &str) -> Result<bool, Error
     let prefix = prefix_of(&whole[..shown])?;
     let rest = Rest {
         prefix: &prefix,
-        behind: Behind::Text,
+        behind: Way::Text,
         max_tokens: Some(TOKENS - prefix.tokens.min(7) as u32),
         seed: Some(1),
     };
-    let rest = said(
-        adapter,
-        &Ask {
-            spec: &spec,
-            rest: Some(rest),
-        },
-    )
-    .await?;
+    let rest = said(adapter, Ask::rest(&spec, rest)).await?;
     Ok(goes_on(&text(&whole), &prefix.text, &text(&rest)))
 }
 
-async fn said(adapter: &dyn EngineAdapter, ask: &Ask<'_>) -> Result<Vec<Piece>, Error> {
+async fn said(adapter: &dyn EngineAdapter, ask: Ask<'_>) -> Result<Vec<Piece>, Error> {
     let mut answer = adapter.open(ask).await?;
     let mut pieces = Vec::new();
     while answer.next(&mut pieces).await? == Said::Something {}

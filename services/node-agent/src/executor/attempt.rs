@@ -10,7 +10,7 @@ use orchion_contract::UnixMs;
 use orchion_contract::job::{AttemptEnd, AttemptOutcome, JobEnd, Outcome, RunOrder};
 use orchion_contract::subjects::TRANSCRIPT;
 use orchion_contract::transcript::Final;
-use orchion_node_agent_core::{Plan, plan};
+use orchion_node_agent_core::{Plan, Watchdog, plan};
 use orchion_transcript::{Prefix, Stop, Writer};
 use tokio::time::{Instant, sleep_until};
 
@@ -19,8 +19,8 @@ use super::beginning::{self, Found};
 use super::chain::Chain;
 use super::control::{Stopped, Told};
 use super::run::Run;
+use super::source::Source;
 use crate::engine::roster::Place;
-use crate::engine::{Ask, Rest};
 
 /// An order that was accepted.
 pub(super) struct Attempt {
@@ -30,6 +30,9 @@ pub(super) struct Attempt {
     pub(super) stopped: Stopped,
     told: Told,
     pub(super) deadline: Instant,
+    pub(super) watchdog: Watchdog,
+    /// When the engine has had all the time that it may take.
+    pub(super) wall: Option<Instant>,
     pub(super) started_ms: UnixMs,
 }
 
@@ -41,8 +44,13 @@ impl Attempt {
         stopped: Stopped,
         told: Told,
     ) -> Self {
+        let now = Instant::now();
+        let watchdog = place.engine.settings.watchdog(shared.watchdog);
+        let watchdog = watchdog.for_job(&order.spec.timeouts);
         Self {
-            deadline: Instant::now() + Duration::from_millis(order.remaining_ms),
+            deadline: now + Duration::from_millis(order.remaining_ms),
+            wall: watchdog.wall.map(|wall| now + wall),
+            watchdog,
             started_ms: unix_ms(),
             shared,
             order: Arc::new(order),
@@ -103,47 +111,19 @@ impl Attempt {
         );
         let writer = Writer::new(order.attempt, prefix.next_index(), prefix.sequence());
         let chain = Chain::new(self.shared.bus.clone(), self.subject().into(), writer);
-        let (rest, continued) = match plan {
-            Plan::Begin => (None, None),
-            Plan::GoOn {
-                behind,
-                max_tokens,
-                seed,
-                continued,
-            } => {
-                tracing::info!(
-                    job.id = %order.job,
-                    attempt = order.attempt,
-                    from_index = continued.from_index,
-                    verified = continued.verified,
-                    "job {} goes on behind {} tokens",
-                    order.job,
-                    prefix.tokens
-                );
-                let rest = Rest {
-                    prefix,
-                    behind,
-                    max_tokens,
-                    seed,
-                };
-                (Some(rest), Some(continued))
-            }
+        let engine = self.place.engine.clone();
+        let source = Source::closed(engine.adapter.as_ref(), &order.spec, prefix);
+        let source = match plan {
+            Plan::Begin => source.begin(),
+            Plan::TakeUp(ladder) => source.take_up(ladder),
             Plan::End(end) => {
-                let mut run = Run::new(self, chain, prefix, None);
+                let mut run = Run::new(self, chain, prefix, source);
                 run.finish(*end);
-                return run.run(None).await;
+                return run.run().await;
             }
             Plan::HasEnded => return self.end(AttemptOutcome::Superseded, None),
         };
-        let ask = Ask {
-            spec: &order.spec,
-            rest,
-        };
-        let engine = self.place.engine.clone();
-        let opening = engine.adapter.open(&ask);
-        Run::new(self, chain, prefix, continued)
-            .run(Some(opening))
-            .await
+        Run::new(self, chain, prefix, source).run().await
     }
 
     fn subject(&self) -> String {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use orchion_bus::{AppendError, Bus};
+use orchion_contract::node::EngineRef;
 use orchion_contract::streams::TRANSCRIPTS;
 use orchion_contract::transcript::{Entry, Final, Piece};
 use orchion_transcript::{Effect, Stop, Writer};
@@ -59,6 +60,11 @@ impl Chain {
         self.pushed += 1;
         self.tokens += u64::from(piece.tokens);
         self.writer.push(piece);
+    }
+
+    /// What was shown is void; `engine` starts over.
+    pub(super) fn restart(&mut self, engine: EngineRef) {
+        self.writer.restart(engine);
     }
 
     /// The attempt ends; the first end counts.

@@ -6,16 +6,16 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use orchion_contract::job::{AttemptEnd, AttemptOutcome, CancelReason, Outcome, Usage};
+use orchion_contract::job::{AttemptEnd, AttemptOutcome, CancelReason, Outcome};
 use orchion_contract::node::EngineKind;
-use orchion_contract::transcript::{Continued, Final, Piece, Times};
+use orchion_contract::transcript::{Final, Piece, Times};
 use orchion_contract::{ErrorBody, ErrorCode, UnixMs};
 use orchion_transcript::{Prefix, Stop};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::attempt::{Attempt, job_end, unix_ms};
 use super::chain::Chain;
-use super::source::{Heard, Opening, Source};
+use super::source::{Heard, Source};
 use crate::engine::answer::Ending;
 use crate::engine::{Error, Said};
 
@@ -29,9 +29,11 @@ pub(super) struct Run<'a> {
     attempt: &'a mut Attempt,
     chain: Chain,
     prefix: &'a Prefix,
-    continued: Option<Continued>,
+    source: Source<'a>,
     /// How it ends without a final; told once everything said is stored.
     leaving: Option<AttemptOutcome>,
+    /// Whether the engine has said anything, shown or not.
+    has_spoken: bool,
     first_token_ms: Option<UnixMs>,
     last_said: Instant,
 }
@@ -41,22 +43,22 @@ impl<'a> Run<'a> {
         attempt: &'a mut Attempt,
         chain: Chain,
         prefix: &'a Prefix,
-        continued: Option<Continued>,
+        source: Source<'a>,
     ) -> Self {
         Self {
             attempt,
             chain,
             prefix,
-            continued,
+            source,
             leaving: None,
+            has_spoken: false,
             first_token_ms: None,
             last_said: Instant::now(),
         }
     }
 
     /// Runs it to its end.
-    pub(super) async fn run(mut self, opening: Option<Opening<'_>>) -> AttemptEnd {
-        let mut source = opening.map_or(Source::Closed, Source::Opening);
+    pub(super) async fn run(mut self) -> AttemptEnd {
         let mut pieces = Vec::new();
         let mut connection = self.attempt.shared.connection();
         connection.mark_unchanged();
@@ -67,23 +69,29 @@ impl<'a> Run<'a> {
             if let Some(end) = self.ended() {
                 return end;
             }
+            let takes_more = self.takes_more();
             tokio::select! {
                 biased;
                 reason = self.attempt.stopped.reason(), if !was_asked_to_stop => {
                     was_asked_to_stop = true;
-                    source = Source::Closed;
+                    self.source.close();
                     if reason == CancelReason::Superseded {
                         return self.attempt.end(AttemptOutcome::Superseded, Some(self.chain.writer()));
                     }
                     self.canceled(reason);
                 }
                 () = self.chain.step() => {}
-                heard = source.next(&mut pieces), if self.takes_more() => {
-                    self.heard(heard, &mut source, &mut pieces);
+                heard = self.source.next(&mut pieces), if takes_more => {
+                    let was_silent = !self.has_spoken;
+                    self.heard(heard, &mut pieces);
+                    if was_silent && self.has_spoken {
+                        // From now on it may be silent for another time.
+                        alarm.as_mut().reset(self.next_alarm());
+                    }
                 }
-                () = &mut alarm => self.alarmed(&mut source, alarm.as_mut()),
+                () = &mut alarm => self.alarmed(alarm.as_mut()),
                 () = shared.hurry.stopped(), if self.leaving.is_none() => {
-                    source = Source::Closed;
+                    self.source.close();
                     self.fail(ErrorBody::new(
                         ErrorCode::WorkerReset,
                         "the node is stopping; the answer goes on elsewhere",
@@ -123,8 +131,13 @@ impl<'a> Run<'a> {
         self.chain.pushed() < stored + MOST_WAITING
     }
 
-    fn heard(&mut self, heard: Heard, source: &mut Source<'_>, pieces: &mut Vec<Piece>) {
+    fn heard(&mut self, heard: Heard, pieces: &mut Vec<Piece>) {
         self.last_said = Instant::now();
+        let says_something = !pieces.is_empty() || matches!(heard, Heard::Said(Said::End(_)));
+        if says_something && self.source.takes_back() {
+            let engine = self.attempt.place.replica.engine.clone();
+            self.chain.restart(engine);
+        }
         if !pieces.is_empty() {
             self.first_token_ms.get_or_insert_with(unix_ms);
             for piece in pieces.drain(..) {
@@ -132,25 +145,21 @@ impl<'a> Run<'a> {
             }
         }
         match heard {
-            Heard::Opened(answer) => *source = Source::Open(answer),
-            Heard::Said(Said::Something) => {}
+            Heard::Opened => {}
+            Heard::Said(Said::Something) => self.has_spoken = true,
             Heard::Said(Said::End(ending)) => {
-                *source = Source::Closed;
+                self.source.close();
                 let end = self.completed(ending);
                 self.finish(end);
             }
             Heard::Failed(error) => {
-                *source = Source::Closed;
-                self.engine_failed(error);
+                self.source.close();
+                self.engine_failed(&error);
             }
         }
     }
 
-    fn engine_failed(&mut self, mut error: Error) {
-        if let (Error::Refused { message, .. }, Some(_)) = (&error, &self.continued) {
-            // The request was taken before: it is the beginning that it refuses.
-            error = Error::CannotGoOn(message.clone());
-        }
+    fn engine_failed(&mut self, error: &Error) {
         let place = &self.attempt.place;
         if error.is_doubtful() {
             place.engine.doubt.notify_one();
@@ -165,13 +174,16 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn alarmed(&mut self, source: &mut Source<'_>, alarm: Pin<&mut Sleep>) {
+    fn alarmed(&mut self, alarm: Pin<&mut Sleep>) {
         let now = Instant::now();
         if now >= self.attempt.deadline {
-            *source = Source::Closed;
+            self.source.close();
             self.deadline_passed();
-        } else if now >= self.silent_until() && self.takes_more() && !source.is_closed() {
-            *source = Source::Closed;
+        } else if self.attempt.wall.is_some_and(|wall| now >= wall) && !self.source.is_closed() {
+            self.source.close();
+            self.took_too_long();
+        } else if now >= self.silent_until() && self.takes_more() && !self.source.is_closed() {
+            self.source.close();
             self.attempt.place.engine.doubt.notify_one();
             self.fail(self.silence());
         }
@@ -180,16 +192,12 @@ impl<'a> Run<'a> {
 
     /// Set when it rings, not with every token.
     fn next_alarm(&self) -> Instant {
-        self.attempt.deadline.min(self.silent_until())
+        let end = self.attempt.deadline.min(self.silent_until());
+        self.attempt.wall.map_or(end, |wall| wall.min(end))
     }
 
     fn silent_until(&self) -> Instant {
-        let limits = &self.attempt.shared.limits;
-        let limit = match self.first_token_ms {
-            Some(_) => limits.idle,
-            None => limits.first_token,
-        };
-        self.last_said + limit
+        self.last_said + self.attempt.watchdog.silence(self.has_spoken)
     }
 
     fn silence(&self) -> ErrorBody {
@@ -200,6 +208,21 @@ impl<'a> Run<'a> {
         let mut error = ErrorBody::new(ErrorCode::DecodeTimeout, message);
         error.engine = Some(self.kind().to_string());
         error
+    }
+
+    /// Another engine would take as long: no other attempt.
+    fn took_too_long(&mut self) {
+        let limit = self.attempt.watchdog.wall.unwrap_or_default();
+        let mut error = ErrorBody::new(
+            ErrorCode::DecodeTimeout,
+            format!(
+                "the engine has worked on the answer for {} ms, which is all it may; \
+                 allow more time or ask for a shorter answer",
+                limit.as_millis()
+            ),
+        );
+        error.engine = Some(self.kind().to_string());
+        self.fail_for_good(error);
     }
 
     fn canceled(&mut self, reason: CancelReason) {
@@ -251,20 +274,26 @@ impl<'a> Run<'a> {
             first_token_ms: self.first_token_ms,
             ended_ms: Some(unix_ms()),
         };
+        if let Some(continued) = &end.continued {
+            tracing::info!(
+                job.id = %self.attempt.order.job,
+                attempt = self.attempt.order.attempt,
+                continuation.strategy = ?continued.strategy,
+                continuation.verified = continued.verified,
+                continuation.from_index = continued.from_index,
+                continuation.swallowed_tokens = continued.swallowed_tokens,
+                "job {} was taken up behind {} tokens",
+                self.attempt.order.job,
+                self.prefix.tokens
+            );
+        }
         self.chain.finish(end);
     }
 
     fn completed(&self, ending: Ending) -> Final {
-        let rest = ending.usage.unwrap_or(Usage {
-            completion_tokens: self.chain.tokens(),
-            ..Usage::default()
-        });
         Final {
             finish_reason: Some(ending.finish_reason),
-            usage: Usage {
-                completion_tokens: self.prefix.tokens + rest.completion_tokens,
-                ..rest
-            },
+            usage: self.source.usage(ending.usage, self.chain.tokens()),
             ..self.unfinished(Outcome::Completed, None)
         }
     }
@@ -274,14 +303,11 @@ impl<'a> Run<'a> {
             attempt: self.attempt.order.attempt,
             outcome,
             finish_reason: None,
-            usage: Usage {
-                completion_tokens: self.prefix.tokens + self.chain.tokens(),
-                ..Usage::default()
-            },
+            usage: self.source.usage(None, self.chain.tokens()),
             error,
             engine: Some(self.attempt.place.replica.engine.clone()),
             node: None,
-            continued: self.continued.clone(),
+            continued: self.source.continued(),
             times: Times::default(),
         }
     }

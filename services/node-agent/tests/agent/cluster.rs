@@ -8,9 +8,7 @@ use orchion_contract::job::{
     AttemptEnd, CancelOrder, CancelReason, CancelReply, EndedBatch, JobSpec, Priority, RunOrder,
     RunReply, Workload,
 };
-use orchion_contract::node::{
-    Continuation, Empty, EngineKind, EngineRef, Registered, Registration, Replica,
-};
+use orchion_contract::node::{Continuation, Empty, EngineKind, Registered, Registration, Replica};
 use orchion_contract::rpc::{CANCEL, ENDED, REGISTER, RUN};
 use orchion_contract::streams::TRANSCRIPTS;
 use orchion_contract::subjects::{CAPABILITY, TRANSCRIPT};
@@ -269,7 +267,7 @@ impl Cluster {
                         seen.text.push_str(&piece.text.unwrap_or_default());
                         seen.pieces += 1;
                     }
-                    Shown::Restarted { .. } => panic!("nothing here restarts"),
+                    Shown::Restarted { .. } => seen.text.clear(),
                     Shown::Ended(end) => seen.end = Some(*end),
                 }
             }
@@ -332,14 +330,6 @@ pub(crate) fn spec(ask: &Ask) -> JobSpec {
         timeouts: Default::default(),
         expected_tokens: None,
         placement: None,
-    }
-}
-
-pub(crate) fn engine_ref() -> EngineRef {
-    EngineRef {
-        kind: EngineKind::OpenAi,
-        version: Some("0.0.0-mock".to_owned()),
-        digest: None,
     }
 }
 

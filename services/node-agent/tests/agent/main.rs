@@ -4,8 +4,10 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic, too")]
 
 mod cluster;
+mod continuation;
 mod engines;
 mod orders;
 mod outages;
 mod process;
 mod seen;
+mod watchdogs;

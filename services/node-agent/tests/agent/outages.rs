@@ -7,7 +7,7 @@ use orchion_testkit::mock_engine::Options;
 use orchion_testkit::wire::{Ask, Fault, FaultKind};
 use orchion_testkit::{MockEngine, eventually};
 
-use crate::cluster::{Cluster, PATIENCE, engine_ref, settings};
+use crate::cluster::{Cluster, PATIENCE, settings};
 
 #[tokio::test]
 async fn the_next_attempt_goes_on_to_the_exact_token() {
@@ -73,24 +73,6 @@ async fn an_answer_at_its_limit_gets_its_final_without_an_engine() {
     let end = cluster.answer(&second).await.end.unwrap();
     assert_eq!(end.finish_reason.as_deref(), Some("length"));
     assert_eq!(engine.stats().requests, 0);
-}
-
-#[tokio::test]
-async fn an_engine_that_cannot_go_on_says_so_honestly() {
-    let engine = MockEngine::named("a");
-    let none = orchion_node_agent::EngineSettings {
-        continuation: Some(orchion_contract::node::Continuation::None),
-        ..settings(&engine)
-    };
-    let cluster = Cluster::with_engines(vec![none]).await;
-    let first = cluster.order(&Ask::new(5));
-    cluster.append(&first, &frame(&["x"])).await;
-    let mut second = cluster.mark(&first, &cluster.replicas()[0]).await;
-    second.prefix_by = Some(engine_ref());
-    cluster.accepted(&second).await;
-    let error = cluster.answer(&second).await.end.unwrap().error.unwrap();
-    assert_eq!(error.code, ErrorCode::WorkerReset);
-    assert!(error.message.contains("cannot go on"), "{error}");
 }
 
 #[tokio::test]

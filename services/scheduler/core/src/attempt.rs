@@ -87,7 +87,12 @@ fn failed(job: &JobView, error: &ErrorBody, stored: bool, now: Now) -> Next {
             "no replica is left after {} attempts; the last one said: {}",
             job.record.attempt, error.message
         );
-        return Next::GiveUp(ErrorBody::new(ErrorCode::ReplicaExhausted, message));
+        // A caller who waited for silent engines is told so.
+        let code = match error.code == ErrorCode::DecodeTimeout {
+            true => ErrorCode::DecodeTimeout,
+            false => ErrorCode::ReplicaExhausted,
+        };
+        return Next::GiveUp(ErrorBody::new(code, message));
     }
     again(job, now, stored, true, false)
 }

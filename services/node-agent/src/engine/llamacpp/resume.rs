@@ -1,5 +1,8 @@
 //! Takes up a begun chat on llama-server.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -9,15 +12,16 @@ use crate::engine::answer::{Answer, Form};
 use crate::engine::body::{self, BodyWriter};
 use crate::engine::openai::{self, path};
 use crate::engine::{Ask, Error, Rest, http};
-use orchion_contract::job::Workload;
+use orchion_contract::job::{JobSpec, Workload};
 
 /// Fields of a chat that mean nothing on `/completion`, or something else.
-const NOT_RAW: [&str; 6] = [
+const NOT_RAW: [&str; 7] = [
     "messages",
     "tools",
     "tool_choice",
     "parallel_tool_calls",
     "response_format",
+    "json_schema",
     "chat_template_kwargs",
 ];
 
@@ -27,10 +31,10 @@ pub(super) async fn chat(
     rest: Rest<'_>,
 ) -> Result<Answer, Error> {
     let conversation = &ask.spec.body;
+    let has_grammar = is_given(&body::fields(conversation)?, "grammar");
     let base = render(client, BodyWriter::bare().with_body(conversation)?).await?;
-    let begun = body::with_beginning(BodyWriter::bare(), Workload::Chat, conversation, rest)?;
-    let begun = render(client, begun).await;
-    if begun.is_ok_and(|begun| goes_on(&base, &begun, rest)) {
+    // A caller's grammar would start at its root behind the beginning.
+    if !has_grammar && is_kept_by_template(client, ask, rest, &base).await? {
         let mut writer = BodyWriter::new(ask, LARGEST_SEED);
         writer.raw("timings_per_token", "true");
         let (body, prefix_in_prompt) = openai::body(writer, ask)?;
@@ -39,6 +43,19 @@ pub(super) async fn chat(
     }
     let begun = client.open("/completion", raw(ask, rest, &base)?).await?;
     Answer::of(begun, Form::Raw, rest.prefix.tokens).await
+}
+
+/// Whether the template renders the conversation with the beginning as the one
+/// without, and the beginning.
+async fn is_kept_by_template(
+    client: &http::Client,
+    ask: &Ask<'_>,
+    rest: Rest<'_>,
+    base: &str,
+) -> Result<bool, Error> {
+    let begun = body::with_beginning(BodyWriter::bare(), Workload::Chat, &ask.spec.body, rest)?;
+    let begun = render(client, begun).await;
+    Ok(begun.is_ok_and(|begun| goes_on(base, &begun, rest)))
 }
 
 /// The prompt that the model's template makes of a conversation.
@@ -75,9 +92,11 @@ fn raw(ask: &Ask<'_>, rest: Rest<'_>, base: &str) -> Result<Bytes, Error> {
     if !rest.prefix.reasoning.is_empty() {
         return cannot("does not take up a begun thought");
     }
-    let is_given = |name: &str| fields.get(name).is_some_and(|value| !is_nothing(value));
-    if is_given("tools") || is_given("response_format") {
-        return cannot("does not take up an answer with tools or a format");
+    if is_given(&fields, "tools") {
+        return cannot("does not take up an answer with tools");
+    }
+    if is_given(&fields, "logprobs") {
+        return cannot("does not take up an answer with log-probabilities");
     }
     let mut writer = BodyWriter::bare();
     writer.raw("stream", "true");
@@ -90,22 +109,92 @@ fn raw(ask: &Ask<'_>, rest: Rest<'_>, base: &str) -> Result<Bytes, Error> {
     if let Some(seed) = rest.seed {
         writer.field("seed", &(seed % LARGEST_SEED));
     }
+    if let Some(schema) = schema(&fields)? {
+        writer.raw("json_schema", &schema);
+    }
+    feed_grammar(&mut writer, ask.spec, rest)?;
     for (name, value) in &fields {
-        if !NOT_RAW.contains(&name.as_ref()) {
-            writer.raw(name, value.get());
+        match name.as_ref() {
+            name if NOT_RAW.contains(&name) => {}
+            "stop" if value.get().starts_with('"') => {
+                writer.raw(name, &format!("[{}]", value.get()));
+            }
+            name => writer.raw(name, value.get()),
         }
     }
     Ok(writer.end())
 }
 
+/// Lets a grammar begin behind the beginning instead of at its root. The engine
+/// feeds to it what it takes for the prompt's own opening of the answer.
+pub(super) fn feed_grammar(
+    writer: &mut BodyWriter,
+    spec: &JobSpec,
+    rest: Rest<'_>,
+) -> Result<(), Error> {
+    let fields = body::fields(&spec.body)?;
+    let is_caller_s = is_given(&fields, "grammar");
+    let is_forced = is_caller_s || schema(&fields)?.is_some();
+    let is_text = spec.workload == Workload::Completion || !rest.prefix.text.is_empty();
+    if is_forced && is_text {
+        writer.field("generation_prompt", &rest.prefix.text);
+    }
+    if is_caller_s {
+        // The only kind of grammar that is fed with it and may be anything.
+        writer.raw("grammar_type", r#""tool_calls""#);
+    }
+    Ok(())
+}
+
+/// The schema that the answer must follow, as `/completion` takes it.
+fn schema(fields: &Fields<'_>) -> Result<Option<String>, Error> {
+    #[derive(Deserialize)]
+    struct Format<'a> {
+        #[serde(borrow)]
+        r#type: Cow<'a, str>,
+        #[serde(borrow, default)]
+        schema: Option<&'a RawValue>,
+        #[serde(borrow, default)]
+        json_schema: Option<Named<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow, default)]
+        schema: Option<&'a RawValue>,
+    }
+    if let Some(schema) = fields.get("json_schema").filter(|raw| !is_nothing(raw)) {
+        return Ok(Some(schema.get().to_owned()));
+    }
+    let Some(format) = fields.get("response_format").filter(|raw| !is_nothing(raw)) else {
+        return Ok(None);
+    };
+    let format: Format<'_> = serde_json::from_str(format.get())
+        .map_err(|_| Error::CannotGoOn("its format is not understood".to_owned()))?;
+    let schema = match format.r#type.as_ref() {
+        "text" => return Ok(None),
+        "json_schema" => format.json_schema.and_then(|named| named.schema),
+        _ => format.schema,
+    };
+    Ok(Some(schema.map_or("{}", RawValue::get).to_owned()))
+}
+
+type Fields<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
+
+fn is_given(fields: &Fields<'_>, name: &str) -> bool {
+    fields.get(name).is_some_and(|value| !is_nothing(value))
+}
+
 fn is_nothing(value: &RawValue) -> bool {
-    matches!(value.get(), "null" | "[]" | r#"{"type":"text"}"#)
+    matches!(
+        value.get(),
+        "null" | "[]" | "false" | r#""""# | r#"{"type":"text"}"#
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use orchion_node_agent_core::Behind;
+    use orchion_node_agent_core::Way;
     use orchion_transcript::Prefix;
 
     fn checked(base: &str, begun: &str, reasoning: &str, text: &str) -> bool {
@@ -114,7 +203,7 @@ mod tests {
         prefix.reasoning = reasoning.to_owned();
         let rest = Rest {
             prefix: &prefix,
-            behind: Behind::Text,
+            behind: Way::Text,
             max_tokens: None,
             seed: None,
         };

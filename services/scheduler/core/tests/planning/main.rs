@@ -229,6 +229,33 @@ fn what_would_fail_again_is_not_tried_again() {
 }
 
 #[test]
+fn silence_to_the_last_attempt_is_a_timeout_and_other_failures_are_not() {
+    let mut cluster = Cluster::with_nodes(&[("a", 4)]);
+    let job = cluster.submit(0);
+    cluster.settle();
+    cluster.state.update(&job, |job| job.record.failures = 2);
+    let given_up = |code| {
+        let how = AttemptOutcome::Failed {
+            error: ErrorBody::new(code, "the engine has been silent for 60 s"),
+        };
+        let end = AttemptEnd {
+            how,
+            ..failed(job, 1, true)
+        };
+        let next = after_end(cluster.state.job(&job).unwrap(), &end, cluster.now);
+        let Next::GiveUp(error) = next else {
+            panic!("expected the end, got {next:?}");
+        };
+        error.code
+    };
+    assert_eq!(given_up(ErrorCode::DecodeTimeout), ErrorCode::DecodeTimeout);
+    assert_eq!(
+        given_up(ErrorCode::WorkerReset),
+        ErrorCode::ReplicaExhausted
+    );
+}
+
+#[test]
 fn busy_is_not_a_failure() {
     let mut cluster = Cluster::with_nodes(&[("a", 4)]);
     let job = cluster.submit(0);
