@@ -57,6 +57,8 @@ pub struct Builder {
     login: Login,
     log_level: String,
     agent_urls: BTreeMap<usize, String>,
+    slots: u32,
+    settings: BTreeMap<String, String>,
 }
 
 impl Default for Builder {
@@ -70,6 +72,8 @@ impl Default for Builder {
             login: Login::default(),
             log_level: "info".to_owned(),
             agent_urls: BTreeMap::new(),
+            slots: 64,
+            settings: BTreeMap::new(),
         }
     }
 }
@@ -122,6 +126,23 @@ impl Builder {
     #[must_use]
     pub fn agent_nats_url(mut self, n: usize, url: &str) -> Self {
         self.agent_urls.insert(n, url.to_owned());
+        self
+    }
+
+    /// How many requests each mock engine takes at once; 64 when not said.
+    #[must_use]
+    pub fn slots(mut self, slots: u32) -> Self {
+        self.slots = slots;
+        self
+    }
+
+    /// Lines for a service's own section of its configuration, such as
+    /// `queue_capacity = 2` for `scheduler`.
+    #[must_use]
+    pub fn settings(mut self, service: &str, lines: &str) -> Self {
+        let own = self.settings.entry(service.to_owned()).or_default();
+        own.push_str(lines);
+        own.push('\n');
         self
     }
 
@@ -198,8 +219,11 @@ impl Builder {
     fn agent(&self, place: &Place<'_>, n: usize, port: u16) -> Part {
         let url = self.agent_urls.get(&n).unwrap_or(&place.url);
         let engine = match self.engines {
-            Engines::Mock => Some("kind = \"openai\"\nslots = 64\ncontinuation = \"text\""),
-            Engines::Llama { .. } => Some("kind = \"llamacpp\""),
+            Engines::Mock => Some(format!(
+                "kind = \"openai\"\nslots = {}\ncontinuation = \"text\"",
+                self.slots
+            )),
+            Engines::Llama { .. } => Some("kind = \"llamacpp\"".to_owned()),
             Engines::Starter => None,
         };
         let engine = engine.map_or_else(
@@ -211,8 +235,9 @@ impl Builder {
             },
         );
         let config = format!(
-            "{}[node-agent]\nprobe = []\n{engine}",
-            self.login_of_agent()
+            "{}[node-agent]\nprobe = []\n{}{engine}",
+            self.login_of_agent(),
+            self.settings_of("node-agent"),
         );
         let name = name(n);
         let flags = ["--nats-url", url, "--node-id", &name];
@@ -236,8 +261,16 @@ impl Builder {
         }
         let (user, password) = &self.login.system;
         config += &format!("system_user = {user:?}\nsystem_password = {password:?}\n");
+        let own = self.settings_of(service);
+        if !own.is_empty() {
+            config += &format!("[{service}]\n{own}");
+        }
         let flags = [&["--nats-url", &place.url], flags].concat();
         self.part(place, service, &format!("{service}-{n}"), &config, &flags)
+    }
+
+    fn settings_of(&self, service: &str) -> &str {
+        self.settings.get(service).map_or("", String::as_str)
     }
 
     fn login_of_agent(&self) -> String {
