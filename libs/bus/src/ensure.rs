@@ -1,10 +1,11 @@
-//! Creates streams and buckets from the contract's tables, idempotently.
+//! Creates streams, buckets and object stores from the contract's tables, idempotently.
 
 use crate::connect::Bus;
 use crate::error::Error;
 use async_nats::jetstream::kv;
 use async_nats::jetstream::stream::{self, DiscardPolicy, StorageType};
 use orchion_contract::buckets::BucketSpec;
+use orchion_contract::stores::StoreSpec;
 use orchion_contract::streams::{Full, StreamSpec};
 use orchion_service::Stop;
 use std::time::Duration;
@@ -36,7 +37,7 @@ impl Bus {
         }
     }
 
-    /// Creates or updates every stream and bucket of the contract.
+    /// Creates or updates every stream, bucket and object store of the contract.
     ///
     /// # Errors
     /// When the server refuses, for want of permission or of disk space.
@@ -46,6 +47,9 @@ impl Bus {
         }
         for spec in orchion_contract::buckets::ALL {
             self.ensure_bucket(spec).await?;
+        }
+        for spec in orchion_contract::stores::ALL {
+            self.ensure_store(spec).await?;
         }
         Ok(())
     }
@@ -96,6 +100,30 @@ impl Bus {
         };
         let created = self.js.create_or_update_key_value(config).await;
         created.map_err(|error| Error::nats(format!("create bucket {}", spec.name), error))?;
+        Ok(())
+    }
+
+    /// Creates or updates one object store: a stream of chunks and of what is
+    /// known of each object, laid out as every NATS client expects it.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn ensure_store(&self, spec: &StoreSpec) -> Result<(), Error> {
+        let name = spec.name;
+        let config = stream::Config {
+            name: format!("OBJ_{name}"),
+            description: Some(spec.why.to_owned()),
+            subjects: vec![format!("$O.{name}.C.>"), format!("$O.{name}.M.>")],
+            max_age: spec.max_age,
+            max_bytes: spec.max_bytes,
+            discard: DiscardPolicy::New,
+            storage: StorageType::File,
+            allow_rollup: true,
+            allow_direct: true,
+            ..stream::Config::default()
+        };
+        let created = self.js.create_or_update_stream(config).await;
+        created.map_err(|error| Error::nats(format!("create object store {name}"), error))?;
         Ok(())
     }
 }

@@ -56,6 +56,12 @@ impl Error {
         }
     }
 
+    /// What the cause below all others says, for a log record.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        root(self)
+    }
+
     /// Whether the same call may succeed when it is made again.
     #[must_use]
     pub fn may_pass(&self) -> bool {

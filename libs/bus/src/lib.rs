@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 mod attach;
+mod blob;
 mod bucket;
 mod config;
 mod connect;

@@ -11,6 +11,7 @@ use orchion_contract::job::{CancelJob, CancelReason};
 use orchion_contract::lease::{Lease, LeaseKey};
 use orchion_contract::log::ServiceName;
 use orchion_contract::node::{Empty, RegisterAgain};
+use orchion_contract::stores::{BLOBS, BlobRef};
 use orchion_contract::streams::TRANSCRIPTS;
 use orchion_contract::subjects::{REGISTER_AGAIN, TRANSCRIPT};
 use orchion_contract::{ErrorBody, ErrorCode, InstanceId, JobId, NodeId, ReaderId, rpc};
@@ -43,6 +44,27 @@ async fn streams_and_buckets_are_created_twice_without_harm() {
     let bus = connect(&nats, "a").await;
     bus.ensure_all().await.unwrap();
     bus.ensure_all().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_blob_is_read_as_it_was_stored_or_not_at_all() {
+    let nats = NatsServer::start().await;
+    let bus = connect(&nats, "a").await;
+    bus.ensure_all().await.unwrap();
+    let content: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
+    let blob = BlobRef::to(&content, 0);
+    assert_eq!(bus.get_blob(&BLOBS, &blob).await.unwrap(), None);
+    bus.put_blob(&BLOBS, &blob, &content).await.unwrap();
+    let before = bus.state_of("OBJ_blobs").await.unwrap();
+    bus.put_blob(&BLOBS, &blob, &content).await.unwrap();
+    // What lies there already is not stored again.
+    assert_eq!(bus.state_of("OBJ_blobs").await.unwrap(), before);
+    assert_eq!(bus.get_blob(&BLOBS, &blob).await.unwrap(), Some(content));
+    let other = BlobRef {
+        digest: "0".repeat(64),
+        ..blob
+    };
+    assert_eq!(bus.get_blob(&BLOBS, &other).await.unwrap(), None);
 }
 
 #[tokio::test]

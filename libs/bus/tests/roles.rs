@@ -4,8 +4,10 @@
 
 use std::time::Duration;
 
+use futures_util::{FutureExt, StreamExt};
 use orchion_bus::{Bus, Config, From, Identity};
 use orchion_contract::log::ServiceName;
+use orchion_contract::stores::{BLOBS, BlobRef};
 use orchion_contract::streams::TRANSCRIPTS;
 use orchion_contract::subjects::TRANSCRIPT;
 use orchion_contract::{InstanceId, JobId, ReaderId};
@@ -44,6 +46,32 @@ async fn an_agent_keeps_a_transcript_and_reads_it() {
             .unwrap();
         assert_eq!(stored.payload, expected);
     }
+}
+
+#[tokio::test]
+async fn an_agent_reads_a_large_request_and_a_reader_does_not() {
+    let cluster = Cluster::start().await;
+    let service = cluster.connect("service").await;
+    service.ensure_all().await.unwrap();
+    let content = vec![b'x'; 1_000_000];
+    let blob = BlobRef::to(&content, 0);
+    service.put_blob(&BLOBS, &blob, &content).await.unwrap();
+
+    let agent = cluster.connect("agent").await;
+    let read = tokio::time::timeout(SOON, agent.get_blob(&BLOBS, &blob)).await;
+    assert_eq!(read.unwrap().unwrap(), Some(content.clone()));
+    let other = BlobRef::to(b"other", 0);
+    assert!(agent.put_blob(&BLOBS, &other, b"other").await.is_err());
+
+    let password = cluster.passwords.reader.as_str();
+    let reader = cluster.nats.client_as("reader", password).await;
+    let mut heard = reader.subscribe("$O.blobs.>").await.unwrap();
+    reader.flush().await.unwrap();
+    service.put_blob(&BLOBS, &other, b"other").await.unwrap();
+    reader.flush().await.unwrap();
+    assert!(!matches!(heard.next().now_or_never(), Some(Some(_))));
+    let question = "$JS.API.DIRECT.GET.OBJ_blobs.$O.blobs.M.>";
+    assert!(reader.request(question, "".into()).await.is_err());
 }
 
 #[tokio::test]

@@ -40,6 +40,8 @@ pub enum ErrorCode {
     NotFound,
     /// An id used again with another body, a wrong revision.
     Conflict,
+    /// It was there, but its answer is not kept any more.
+    Gone,
     /// No token was given.
     MissingToken,
     /// The token is wrong.
@@ -71,6 +73,7 @@ impl ErrorCode {
         Self::WorkerReset,
         Self::NotFound,
         Self::Conflict,
+        Self::Gone,
         Self::MissingToken,
         Self::BadToken,
         Self::Forbidden,
@@ -89,6 +92,7 @@ impl ErrorCode {
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::Conflict => 409,
+            Self::Gone => 410,
             Self::PayloadTooLarge => 413,
             Self::AdmissionReject | Self::QueueFullDropLru => 429,
             Self::WorkerReset => 502,
@@ -113,6 +117,7 @@ impl ErrorCode {
             | Self::DeadlineUnmet
             | Self::NotFound
             | Self::Conflict
+            | Self::Gone
             | Self::MissingToken
             | Self::BadToken
             | Self::Forbidden
@@ -138,6 +143,7 @@ impl ErrorCode {
             Self::WorkerReset => "WORKER_RESET",
             Self::NotFound => "NOT_FOUND",
             Self::Conflict => "CONFLICT",
+            Self::Gone => "GONE",
             Self::MissingToken => "MISSING_TOKEN",
             Self::BadToken => "BAD_TOKEN",
             Self::Forbidden => "FORBIDDEN",

@@ -5,6 +5,7 @@ use crate::error::ErrorBody;
 use crate::id::{InstanceId, JobId, ModelName, NodeId, ReaderId, ReplicaId};
 use crate::node::EngineRef;
 use crate::placement::PlacementSpec;
+use crate::stores::{BlobRef, hex};
 use crate::transcript::{Continued, Times};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -89,7 +90,11 @@ pub struct JobSpec {
     pub model: ModelName,
     /// The request in OpenAI's form, keys sorted, without `model`, `stream`,
     /// `stream_options`, `seed` and the token limits, which stand beside it.
+    /// Empty (`{}`) when it lies in the object store.
     pub body: Box<RawValue>,
+    /// Where the body lies when it is larger than [`MAX_BODY_BYTES`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_ref: Option<BlobRef>,
     /// Most tokens to generate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u32>,
@@ -157,17 +162,22 @@ impl JobSpec {
         if !self.timeouts.is_none() {
             hash.update(serde_json::to_vec(&self.timeouts).unwrap_or_default());
         }
-        hash.update(self.body.get().as_bytes());
+        match &self.body_ref {
+            Some(blob) => hash.update(blob.digest.as_bytes()),
+            None => hash.update(self.body.get().as_bytes()),
+        }
         // Only when given, so that digests of earlier versions stay what they are.
         if let Some(placement) = &self.placement {
             hash.update(serde_json::to_vec(placement).unwrap_or_default());
         }
-        let mut text = String::with_capacity(64);
-        for byte in hash.finalize() {
-            text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
-            text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
-        }
-        text
+        hex(&hash.finalize())
+    }
+
+    /// Length of the body, wherever it lies.
+    #[must_use]
+    pub fn body_bytes(&self) -> u64 {
+        let inline = self.body.get().len() as u64;
+        self.body_ref.as_ref().map_or(inline, |blob| blob.bytes)
     }
 }
 

@@ -16,6 +16,7 @@ pub mod node;
 pub mod placement;
 pub mod progress;
 pub mod rpc;
+pub mod stores;
 pub mod streams;
 pub mod subject;
 pub mod subjects;

@@ -36,6 +36,8 @@ pub const FOLLOW_JOB: Rpc<(), FollowJob, JobSummary> = Rpc::new("orchion.rpc.sch
 
 /// Stored log records.
 pub const QUERY_LOGS: Rpc<(), LogQuery, LogPage> = Rpc::new("orchion.rpc.log-sink.query");
+/// A job that ended, also long after its record and its answer are gone.
+pub const PAST_JOB: Rpc<(), JobId, JobSummary> = Rpc::new("orchion.rpc.log-sink.job");
 
 /// Run an attempt.
 pub const RUN: Rpc<NodeId, RunOrder, RunReply> = Rpc::new("orchion.cmd.node.run.{node}");
@@ -57,6 +59,7 @@ pub const ALL: &[&str] = &[
     FOLLOW_JOB.pattern(),
     EXPLAIN_JOB.pattern(),
     QUERY_LOGS.pattern(),
+    PAST_JOB.pattern(),
     RUN.pattern(),
     CANCEL.pattern(),
 ];

@@ -2,7 +2,7 @@
 //! `UPDATE_DOCS=1` to write it anew.
 
 use orchion_contract::streams::Full;
-use orchion_contract::{ErrorCode, buckets, rpc, streams, subjects};
+use orchion_contract::{ErrorCode, buckets, rpc, stores, streams, subjects};
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -66,6 +66,17 @@ fn document() -> String {
             bucket.name,
             bucket.max_bytes / 1024 / 1024,
             bucket.why
+        );
+    }
+    out.push_str("\n## Object stores\n\n| store | kept | limit | what |\n|---|---|---|---|\n");
+    for store in stores::ALL {
+        let _ = writeln!(
+            out,
+            "| `{}` | {} h | {} MiB | {} |",
+            store.name,
+            store.max_age.as_secs() / 3600,
+            store.max_bytes / 1024 / 1024,
+            store.why
         );
     }
     out.push_str("\n## Errors\n\n| code | HTTP | retry may help |\n|---|---|---|\n");

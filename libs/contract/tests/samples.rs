@@ -85,6 +85,7 @@ samples! {
     "run-order" => RunOrder,
     "run-reply" => RunReply,
     "submit" => Submit,
+    "submit-large" => Submit,
     "unregister" => Unregister,
 }
 

@@ -1,7 +1,7 @@
 //! Every subject and every stream that the configuration names exists in the
 //! contract: a permission for something that is gone would be a hole unseen.
 
-use orchion_contract::{rpc, streams, subjects};
+use orchion_contract::{rpc, stores, streams, subjects};
 
 const PERMISSIONS: &str = include_str!("../../../nats/permissions.conf");
 
@@ -33,6 +33,18 @@ fn every_stream_exists_in_the_contract() {
                 "{subject} names no stream of ours"
             );
         }
+    }
+}
+
+#[test]
+fn every_object_store_exists_in_the_contract() {
+    let tokens = quoted().into_iter().flat_map(|subject| subject.split('.'));
+    let names: Vec<_> = tokens
+        .filter_map(|token| token.strip_prefix("OBJ_"))
+        .collect();
+    assert!(!names.is_empty());
+    for name in names {
+        assert!(stores::ALL.iter().any(|store| store.name == name), "{name}");
     }
 }
 

@@ -34,7 +34,8 @@ pub(crate) fn check(tokens: &Tokens, headers: &HeaderMap) -> Result<(), Error> {
     ))
 }
 
-fn given(headers: &HeaderMap) -> Option<&[u8]> {
+/// The token that a request brings, whether it is known or not.
+pub(crate) fn given(headers: &HeaderMap) -> Option<&[u8]> {
     if let Some(value) = headers.get(AUTHORIZATION) {
         let (scheme, token) = value.as_bytes().split_at_checked(7)?;
         return scheme

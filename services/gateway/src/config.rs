@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use orchion_contract::stores::MAX_BLOB_BYTES;
 use orchion_service::{
     Command, DEFAULT_GRACE, Flag, HumanDuration, Program, Retired, Secret, Settings, Threads,
     telemetry,
@@ -97,7 +98,7 @@ impl Default for Gateway {
             cors_origins: ["http://localhost:5173", "http://127.0.0.1:5173"]
                 .map(str::to_owned)
                 .to_vec(),
-            body_limit: 1024 * 1024,
+            body_limit: 16 * 1024 * 1024,
             cancel_on_disconnect: true,
             keep_alive: HumanDuration::from_secs(15),
             stall_timeout: HumanDuration::from_secs(60),
@@ -149,8 +150,10 @@ impl Gateway {
                 ));
             }
         }
-        if self.body_limit == 0 {
-            problems.push("gateway.body_limit: must be above 0".to_owned());
+        if self.body_limit == 0 || self.body_limit as u64 > MAX_BLOB_BYTES {
+            problems.push(format!(
+                "gateway.body_limit: must be above 0 and at most {MAX_BLOB_BYTES}"
+            ));
         }
         for (key, value) in [
             ("keep_alive", self.keep_alive),

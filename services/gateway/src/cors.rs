@@ -16,12 +16,12 @@ use orchion_contract::ErrorCode;
 use crate::error::Error;
 
 /// The official client sends nine of these from a browser and fails without any one.
-const ALLOWED_HEADERS: &str = "authorization, content-type, accept, last-event-id, x-api-key, x-correlation-id, \
+const ALLOWED_HEADERS: &str = "authorization, content-type, accept, idempotency-key, last-event-id, x-api-key, x-correlation-id, \
      x-stainless-arch, x-stainless-lang, x-stainless-os, x-stainless-package-version, \
      x-stainless-retry-count, x-stainless-runtime, x-stainless-runtime-version, \
      x-stainless-timeout, x-stainless-helper-method";
-const EXPOSED_HEADERS: &str =
-    "x-correlation-id, x-orchion-job, x-backoff-ms, retry-after, retry-after-ms, x-should-retry";
+const EXPOSED_HEADERS: &str = "x-correlation-id, x-orchion-job, x-orchion-queue-position, x-orchion-predicted-start-ms, \
+     x-backoff-ms, retry-after, retry-after-ms, x-should-retry";
 
 /// Origins of web pages that may use the gateway.
 pub(crate) struct Origins(Vec<HeaderValue>);

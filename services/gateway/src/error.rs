@@ -9,6 +9,7 @@ use axum::body::Body;
 use axum::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use orchion_contract::job::JobSummary;
 use orchion_contract::{ErrorBody, ErrorCode};
 use serde_json::{Value, json};
 
@@ -18,6 +19,16 @@ pub(crate) struct Error(pub(crate) Box<ErrorBody>);
 
 /// What every handler returns.
 pub(crate) type Result<T = Response> = std::result::Result<T, Error>;
+
+/// What is still known of a job whose answer is gone; stands beside the failure.
+#[derive(Debug, Clone)]
+pub(crate) struct StillKnown(pub(crate) Box<JobSummary>);
+
+/// Longest time that OpenAI's clients are told to wait, in milliseconds: they
+/// take a longer one for none.
+const LONGEST_WAIT_MS: u64 = 30_000;
+/// How long to wait when whoever refused did not say.
+const USUAL_WAIT_MS: u64 = 1000;
 
 /// Who asks, and so how failures are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,14 +138,21 @@ pub(crate) fn render(response: &mut Response, method_and_path: (&str, &str)) {
     else {
         return;
     };
-    let body = error.0;
+    let known = response.extensions_mut().remove::<StillKnown>();
+    let dialect = Dialect::of(method_and_path.1);
+    let body = written_out(&error.0, dialect);
     let headers = response.headers_mut();
     headers.remove(CONTENT_LENGTH);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     hints(headers, &body);
-    let text = match Dialect::of(method_and_path.1) {
-        Dialect::OpenAi => openai(&body).to_string(),
-        Dialect::Own => serde_json::to_string(&own(&body)).unwrap_or_default(),
+    let text = match (dialect, known) {
+        (Dialect::OpenAi, _) => openai(&body).to_string(),
+        (Dialect::Own, None) => serde_json::to_string(&body).unwrap_or_default(),
+        (Dialect::Own, Some(StillKnown(job))) => {
+            let mut value = serde_json::to_value(&body).unwrap_or_default();
+            value["job"] = serde_json::to_value(job).unwrap_or_default();
+            value.to_string()
+        }
     };
     *response.body_mut() = Body::from(text);
 }
@@ -171,19 +189,33 @@ fn hints(headers: &mut HeaderMap, body: &ErrorBody) {
     if status == 401 {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
-    let wait = body.retry_after_ms.or((status == 429).then_some(1000));
-    if let Some(wait_ms) = wait.filter(|_| body.is_retriable()) {
+    if let Some(wait_ms) = body.retry_after_ms {
         headers.insert(RETRY_AFTER, wait_ms.div_ceil(1000).max(1).into());
         headers.insert(HeaderName::from_static("retry-after-ms"), wait_ms.into());
         headers.insert(HeaderName::from_static("x-backoff-ms"), wait_ms.into());
     }
     // Official clients try these again unless they are told that it is useless.
-    if !body.is_retriable() && (status == 409 || status >= 500) {
+    if !body.is_retriable() && (matches!(status, 409 | 429) || status >= 500) {
         headers.insert(
             HeaderName::from_static("x-should-retry"),
             HeaderValue::from_static("false"),
         );
     }
+}
+
+/// The envelope as it is sent before an answer has begun: whether, when and why
+/// (not) to try again, so that headers and body say the same.
+fn written_out(body: &ErrorBody, dialect: Dialect) -> ErrorBody {
+    let mut body = own(body);
+    if !body.is_retriable() {
+        body.retry_after_ms = None;
+    } else if matches!(body.code.http_status(), 429 | 503) {
+        body.retry_after_ms.get_or_insert(USUAL_WAIT_MS);
+    }
+    if dialect == Dialect::OpenAi {
+        body.retry_after_ms = body.retry_after_ms.map(|wait| wait.min(LONGEST_WAIT_MS));
+    }
+    body
 }
 
 /// The envelope with its answer on retries written out.
@@ -234,19 +266,44 @@ mod tests {
 
     #[test]
     fn seconds_are_rounded_up() {
-        let mut body = ErrorBody::new(ErrorCode::AdmissionReject, "full");
-        body.retry_after_ms = Some(1001);
-        let mut headers = HeaderMap::new();
-        hints(&mut headers, &body);
+        let headers = hinted(ErrorCode::AdmissionReject, Some(1001), Dialect::Own);
         assert_eq!(headers["retry-after"], "2");
         assert_eq!(headers["x-backoff-ms"], "1001");
         assert!(!headers.contains_key("x-should-retry"));
+        let headers = hinted(ErrorCode::AdmissionReject, Some(0), Dialect::Own);
+        assert_eq!(headers["retry-after"], "1");
+    }
+
+    #[test]
+    fn a_long_wait_is_cut_for_clients_that_would_not_believe_it() {
+        let headers = hinted(ErrorCode::AdmissionReject, Some(90_000), Dialect::OpenAi);
+        assert_eq!(headers["retry-after"], "30");
+        assert_eq!(headers["x-backoff-ms"], "30000");
+        let headers = hinted(ErrorCode::AdmissionReject, Some(90_000), Dialect::Own);
+        assert_eq!(headers["retry-after"], "90");
+    }
+
+    #[test]
+    fn whoever_may_come_back_is_told_when() {
+        for code in ErrorCode::ALL {
+            let headers = hinted(*code, None, Dialect::Own);
+            let waits = matches!(code.http_status(), 429 | 503);
+            assert_eq!(headers.contains_key("retry-after"), waits, "{code}");
+        }
     }
 
     #[test]
     fn a_useless_retry_is_called_so() {
-        let mut headers = HeaderMap::new();
-        hints(&mut headers, &ErrorBody::new(ErrorCode::Conflict, "taken"));
+        let headers = hinted(ErrorCode::Conflict, Some(5), Dialect::Own);
         assert_eq!(headers["x-should-retry"], "false");
+        assert!(!headers.contains_key("retry-after"));
+    }
+
+    fn hinted(code: ErrorCode, wait_ms: Option<u64>, dialect: Dialect) -> HeaderMap {
+        let mut body = ErrorBody::new(code, "no");
+        body.retry_after_ms = wait_ms;
+        let mut headers = HeaderMap::new();
+        hints(&mut headers, &written_out(&body, dialect));
+        headers
     }
 }

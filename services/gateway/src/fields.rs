@@ -10,31 +10,46 @@ use http_body_util::BodyExt;
 use orchion_contract::ErrorCode;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use tokio::sync::SemaphorePermit;
 
 use crate::error::{Error, Result};
+use crate::large::{self, LARGE};
+use crate::state::Gateway;
 
 /// How long a body may take to come.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How much of a body that is too large is read and thrown away, so that its
 /// sender gets to read the answer: this many times the limit.
-const DRAINED: usize = 16;
+const DRAINED: usize = 4;
 
 /// The fields of a request. Fields are taken out as they are checked; `null`
 /// counts as absent.
 pub(crate) struct Fields(Map<String, Value>);
 
 impl Fields {
-    /// Reads a body of at most `limit` bytes.
+    /// Reads a body, and makes of its fields what `make` does.
     ///
     /// # Errors
-    /// Too large, not JSON, or not an object.
-    pub(crate) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Self> {
-        let read = tokio::time::timeout(PATIENCE, read(headers, body, limit)).await;
-        let bytes = read.map_err(|_| {
+    /// Too large, not JSON, not an object, or what `make` says.
+    pub(crate) async fn read<T, F>(
+        gateway: &Gateway,
+        headers: &HeaderMap,
+        body: Body,
+        make: F,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(Self) -> Result<T> + Send + 'static,
+    {
+        let read = tokio::time::timeout(PATIENCE, read(gateway, headers, body)).await;
+        let (bytes, turn) = read.map_err(|_| {
             let message = "the body did not come in time; send it at once";
             Error::new(ErrorCode::InvalidParams, message)
-        })?;
-        Self::parse(&bytes?)
+        })??;
+        if turn.is_none() {
+            return Self::parse(&bytes).and_then(make);
+        }
+        large::aside(move || Self::parse(&bytes).and_then(make)).await
     }
 
     /// Reads the fields of a text.
@@ -167,27 +182,16 @@ impl Fields {
     /// All that is left, keys sorted: equal requests are equal texts.
     ///
     /// # Errors
-    /// When it is larger than what travels inside a message.
+    /// Never in practice: what was read as JSON can be written as JSON.
     pub(crate) fn into_body(mut self) -> Result<Box<RawValue>> {
         self.0.values_mut().for_each(Value::sort_all_objects);
         self.0.sort_keys();
-        let body = serde_json::value::to_raw_value(&self.0).map_err(|_| {
+        serde_json::value::to_raw_value(&self.0).map_err(|_| {
             Error::new(
                 ErrorCode::Internal,
                 "the request could not be written as JSON",
             )
-        })?;
-        let limit = orchion_contract::job::MAX_BODY_BYTES;
-        if body.get().len() > limit {
-            return Err(Error::new(
-                ErrorCode::PayloadTooLarge,
-                format!(
-                    "the request has {} bytes, the limit for a prompt with its settings is {limit}; shorten it",
-                    body.get().len()
-                ),
-            ));
-        }
-        Ok(body)
+        })
     }
 }
 
@@ -224,13 +228,19 @@ fn whole_float(value: &Value) -> Option<u64> {
     fits.then_some(number as u64)
 }
 
-async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Bytes> {
+/// Takes a body in; a large one waits for its turn, which it keeps.
+async fn read<'a>(
+    gateway: &'a Gateway,
+    headers: &HeaderMap,
+    mut body: Body,
+) -> Result<(Bytes, Option<SemaphorePermit<'a>>)> {
+    let limit = gateway.config.body_limit;
     let announced = headers
         .get(CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    let capacity = announced.unwrap_or_default().min(limit);
+    let capacity = announced.unwrap_or_default().min(LARGE);
     let mut whole = BytesMut::with_capacity(capacity);
-    let mut length = 0;
+    let (mut length, mut turn) = (0, None);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| {
             Error::new(
@@ -242,6 +252,9 @@ async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Bytes
             continue;
         };
         length += data.len();
+        if length > LARGE && turn.is_none() {
+            turn = gateway.large.acquire().await.ok();
+        }
         if length <= limit {
             whole.extend_from_slice(data);
         } else if length > limit.saturating_mul(DRAINED) {
@@ -256,7 +269,7 @@ async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Bytes
             ),
         ));
     }
-    Ok(whole.freeze())
+    Ok((whole.freeze(), turn))
 }
 
 #[cfg(test)]

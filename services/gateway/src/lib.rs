@@ -12,7 +12,10 @@ mod error;
 mod feed;
 mod fields;
 mod follow;
+mod idempotency;
+mod large;
 mod openapi;
+mod place;
 mod query;
 mod router;
 mod routes;
@@ -29,6 +32,7 @@ use orchion_bus::{Bus, Identity, LeaseHandle};
 use orchion_contract::ReaderId;
 use orchion_contract::lease::{GATEWAY_TTL_S, LeaseKey};
 use orchion_service::{Stop, Tasks};
+use tokio::sync::Semaphore;
 
 pub use config::{Config, Gateway as GatewayConfig, PROGRAM, Tokens};
 pub use openapi::document_json;
@@ -114,6 +118,7 @@ fn connect(config: GatewayConfig, bus: Bus, tasks: &Tasks) -> Arc<Gateway> {
         tasks: tasks.clone(),
         closing,
         nodes: state::Nodes::default(),
+        large: Semaphore::new(large::AT_ONCE),
     })
 }
 

@@ -21,6 +21,7 @@ use crate::routes::{chat, health, jobs, logs, models, nodes, tasks};
         tasks::create,
         tasks::get,
         tasks::stream,
+        tasks::events,
         tasks::cancel,
         nodes::list,
         nodes::get,

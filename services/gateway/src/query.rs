@@ -28,6 +28,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
 }
 
 impl Params {
+    /// The parameters of a request that is read by hand.
+    ///
+    /// # Errors
+    /// When the query cannot be read.
+    pub(crate) async fn of(parts: &mut Parts) -> Result<Self, Error> {
+        match parts.uri.query() {
+            None => Ok(Self(BTreeMap::new())),
+            Some(_) => Self::from_request_parts(parts, &()).await,
+        }
+    }
+
     /// A parameter as text.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)

@@ -20,6 +20,7 @@ use crate::config;
 use crate::correlation::{self, Correlation};
 use crate::cors::Origins;
 use crate::error::{self, Error};
+use crate::idempotency::Named;
 use crate::routes::{chat, health, jobs, logs, models, nodes, tasks};
 use crate::state::Gateway;
 use crate::{auth, openapi};
@@ -98,6 +99,11 @@ impl Front {
     }
 
     async fn route(self: Arc<Self>, mut request: Request<Body>, path: &str) -> Response {
+        match Named::from_headers(request.headers()) {
+            Ok(None) => {}
+            Ok(Some(named)) => drop(request.extensions_mut().insert(named)),
+            Err(error) => return error.into_response(),
+        }
         // Nothing behind this may log or pass on a token.
         request.headers_mut().remove(AUTHORIZATION);
         let routed = if OPEN.contains(&path) {
@@ -127,7 +133,7 @@ fn routes() -> Router<Arc<Gateway>> {
         .route("/v1/tasks", post(tasks::create))
         .route("/v1/tasks/{id}", get(tasks::get))
         .route("/v1/tasks/{id}/stream", get(tasks::stream))
-        .route("/v1/tasks/{id}/events", get(tasks::stream))
+        .route("/v1/tasks/{id}/events", get(tasks::events))
         .route("/v1/tasks/{id}/cancel", post(tasks::cancel))
         .route("/api/nodes", get(nodes::list))
         .route("/api/nodes/{id}", get(nodes::get))

@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use orchion_contract::job::{
-    Admission, CancelJob, CancelReason, Door, JobSpec, MAX_DEADLINE_MS, Submit,
+    Admission, CancelJob, CancelReason, Door, FollowJob, JobSpec, JobSummary, MAX_DEADLINE_MS,
+    Submit,
 };
 use orchion_contract::{ErrorCode, JobId, rpc};
 
 use crate::error::{Error, Result};
 use crate::follow::Follower;
 use crate::state::Gateway;
+use crate::{idempotency, large};
 
 /// How long a cancel is repeated.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
@@ -20,9 +22,21 @@ const CANCEL_TRIES: u32 = 10;
 /// How long after its deadline somebody must have ended a job.
 const SLACK: Duration = Duration::from_secs(30);
 
+/// What a caller wants beside the answer.
+pub(crate) struct Wishes {
+    /// Ties messages, logs and answers together.
+    pub(crate) correlation_id: String,
+    /// The job that the caller's `Idempotency-Key` stands for.
+    pub(crate) named: Option<JobId>,
+    /// Whether the job ends when the caller hangs up, if they said so.
+    pub(crate) cancels: Option<bool>,
+}
+
 /// A job and its caller: whoever drops it before the end has hung up.
 pub(crate) struct Running {
     pub(crate) follower: Follower,
+    /// Where it stood when it was admitted; `None` when it is only followed.
+    pub(crate) admission: Option<Admission>,
     caller: Caller,
     /// When waiting for it has no sense any more.
     until: Instant,
@@ -42,39 +56,49 @@ impl Running {
     /// What the scheduler says, or that it is away.
     pub(crate) async fn submit(
         gateway: &Arc<Gateway>,
-        spec: JobSpec,
-        correlation_id: String,
+        mut spec: JobSpec,
+        wishes: Wishes,
     ) -> Result<Self> {
-        let job = JobId::now();
-        let follower = Follower::live(&gateway.bus, &gateway.feed, &gateway.reader, job);
-        let caller = Caller {
+        large::pass_by_reference(gateway, &mut spec).await?;
+        let Wishes { named, cancels, .. } = wishes;
+        let job = named.unwrap_or_else(JobId::now);
+        // A named job may be known already: whatever there is stands in the store.
+        let live = || Follower::live(&gateway.bus, &gateway.feed, &gateway.reader, job);
+        let live = named.is_none().then(live);
+        let mut caller = Caller {
             gateway: gateway.clone(),
             job,
-            cancels: gateway.config.cancel_on_disconnect,
+            // Who names a job means to ask for it again after a broken connection.
+            cancels: cancels.unwrap_or(gateway.config.cancel_on_disconnect && named.is_none()),
         };
         let until = Instant::now() + Duration::from_millis(spec.deadline_ms) + SLACK;
-        let mut running = Self {
-            follower,
-            caller,
-            until,
-        };
         let submit = Submit {
             job,
             reader: gateway.reader.clone(),
             door: Door::Chat,
             spec,
-            correlation_id,
+            correlation_id: wishes.correlation_id,
         };
-        match ask(gateway, &submit).await {
-            Ok(_) => Ok(running),
+        let admission = match ask(gateway, &submit).await {
+            Ok(admission) => admission,
             Err(error) => {
                 // A refused job does not exist; without an answer it may.
                 if matches!(error, orchion_bus::Error::Remote(_)) {
-                    running.done();
+                    caller.cancels = false;
                 }
-                Err(Error::from_bus(error, "scheduler"))
+                return Err(refusal(error, named.is_some()));
             }
-        }
+        };
+        let follower = match live {
+            Some(live) => live,
+            None => join(gateway, &admission).await?,
+        };
+        Ok(Self {
+            follower,
+            admission: Some(admission),
+            caller,
+            until,
+        })
     }
 
     /// Follows a job that exists already.
@@ -88,6 +112,7 @@ impl Running {
         let until = Instant::now() + Duration::from_millis(MAX_DEADLINE_MS) + SLACK;
         Self {
             follower,
+            admission: None,
             caller,
             until,
         }
@@ -115,12 +140,53 @@ impl Drop for Caller {
 }
 
 /// Asks for admission, through the change of a scheduler if need be.
+/// `is_named`: the job's id comes from an `Idempotency-Key`.
 ///
 /// # Errors
 /// What the scheduler says, or that it is away.
-pub(crate) async fn admit(gateway: &Gateway, submit: &Submit) -> Result<Admission> {
+pub(crate) async fn admit(gateway: &Gateway, submit: &Submit, is_named: bool) -> Result<Admission> {
     let asked = ask(gateway, submit).await;
-    asked.map_err(|error| Error::from_bus(error, "scheduler"))
+    asked.map_err(|error| refusal(error, is_named))
+}
+
+/// From now on the chat of another gateway lives as long as this one.
+///
+/// # Errors
+/// When there is no such job, or the scheduler is away.
+pub(crate) async fn follow(gateway: &Gateway, job: JobId) -> Result<JobSummary> {
+    let follow = FollowJob {
+        job,
+        gateway: gateway.reader.clone(),
+    };
+    let patience = gateway.config.patience.get();
+    let asked = gateway
+        .bus
+        .ask_patiently(&rpc::FOLLOW_JOB, &(), &follow, patience);
+    asked
+        .await
+        .map_err(|error| Error::from_bus(error, "scheduler"))
+}
+
+/// Follows a named job, which may have been admitted before, anywhere.
+async fn join(gateway: &Gateway, admission: &Admission) -> Result<Follower> {
+    if admission.reader != gateway.reader && !admission.state.is_ended() {
+        follow(gateway, admission.job).await?;
+    }
+    let (bus, feed) = (&gateway.bus, &gateway.feed);
+    Ok(Follower::stored(
+        bus,
+        feed,
+        &admission.reader,
+        admission.job,
+        0,
+    ))
+}
+
+fn refusal(error: orchion_bus::Error, is_named: bool) -> Error {
+    match Error::from_bus(error, "scheduler") {
+        taken if is_named && taken.0.code == ErrorCode::Conflict => idempotency::taken(taken),
+        other => other,
+    }
 }
 
 async fn ask(

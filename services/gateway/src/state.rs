@@ -7,6 +7,7 @@ use orchion_bus::Bus;
 use orchion_contract::node::{Empty, Node};
 use orchion_contract::{ReaderId, rpc};
 use orchion_service::{Stop, Tasks};
+use tokio::sync::Semaphore;
 
 use crate::config;
 use crate::error::{Error, Result};
@@ -28,6 +29,8 @@ pub(crate) struct Gateway {
     /// Time is up for streams that are still open.
     pub(crate) closing: Stop,
     pub(crate) nodes: Nodes,
+    /// Turns for requests that are larger than a message.
+    pub(crate) large: Semaphore,
 }
 
 /// The registry's list, remembered for a second.

@@ -19,7 +19,7 @@ pub use config::{Config, PROGRAM, Settings};
 
 use anyhow::Context;
 use orchion_bus::{Bus, Identity};
-use orchion_contract::rpc::QUERY_LOGS;
+use orchion_contract::rpc::{PAST_JOB, QUERY_LOGS};
 use orchion_contract::streams::{HISTORY, LOGS};
 use orchion_service::Tasks;
 use store::Retention;
@@ -56,9 +56,12 @@ pub async fn start(config: Config, tasks: &Tasks) -> anyhow::Result<()> {
     let service = bus
         .service("Keeps log records and the history of jobs")
         .await?;
-    let questions = service.endpoint(QUERY_LOGS, GROUP).await?;
+    let about_logs = service.endpoint(QUERY_LOGS, GROUP).await?;
+    let about_jobs = service.endpoint(PAST_JOB, GROUP).await?;
+    let past = reader.clone();
+    tasks.spawn("past jobs", move |stop| query::jobs(about_jobs, past, stop));
     tasks.spawn("query", move |stop| async move {
-        let answered = query::run(questions, reader, stop).await;
+        let answered = query::logs(about_logs, reader, stop).await;
         drop(service);
         answered
     });

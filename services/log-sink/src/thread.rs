@@ -2,6 +2,8 @@
 
 use crate::store::{Entry, Reader, Retention, Store};
 use anyhow::{Context, anyhow};
+use orchion_contract::JobId;
+use orchion_contract::job::JobSummary;
 use orchion_contract::log::{LogPage, LogQuery};
 use orchion_service::Tasks;
 use std::path::Path;
@@ -21,25 +23,40 @@ pub(crate) struct Writer(mpsc::Sender<Job<Vec<Entry>, ()>>);
 
 /// Hands queries to the reader thread.
 #[derive(Clone)]
-pub(crate) struct Asker(mpsc::Sender<Job<LogQuery, LogPage>>);
+pub(crate) struct Asker(mpsc::Sender<Read>);
+
+/// What is read: log records, or a job that ended.
+enum Read {
+    Logs(Job<LogQuery, LogPage>),
+    Job(Job<JobId, Option<JobSummary>>),
+}
 
 impl Writer {
     /// Stores entries in one transaction; returns when they are committed.
     pub(crate) async fn store(&self, entries: Vec<Entry>) -> anyhow::Result<()> {
-        ask(&self.0, entries).await
+        ask(&self.0, |job| job, entries).await
     }
 }
 
 impl Asker {
     pub(crate) async fn query(&self, query: LogQuery) -> anyhow::Result<LogPage> {
-        ask(&self.0, query).await
+        ask(&self.0, Read::Logs, query).await
+    }
+
+    /// A job that ended; `None` when history does not know it.
+    pub(crate) async fn job(&self, id: JobId) -> anyhow::Result<Option<JobSummary>> {
+        ask(&self.0, Read::Job, id).await
     }
 }
 
-async fn ask<Q, R>(thread: &mpsc::Sender<Job<Q, R>>, question: Q) -> anyhow::Result<R> {
+async fn ask<Q, R, W>(
+    thread: &mpsc::Sender<W>,
+    wrap: impl FnOnce(Job<Q, R>) -> W,
+    question: Q,
+) -> anyhow::Result<R> {
     let (answer, answered) = oneshot::channel();
     let gone = || anyhow!("the database was closed");
-    thread.send((question, answer)).map_err(|_| gone())?;
+    thread.send(wrap((question, answer))).map_err(|_| gone())?;
     answered.await.map_err(|_| gone())?
 }
 
@@ -90,11 +107,14 @@ fn write(
 /// Opens the database for reading and starts its thread.
 pub(crate) fn start_reader(path: &Path, tasks: &Tasks) -> anyhow::Result<Asker> {
     let reader = Reader::open(path).context("open the database for reading")?;
-    let (queries, jobs) = mpsc::channel::<Job<LogQuery, LogPage>>();
+    let (queries, reads) = mpsc::channel();
     tasks.spawn_blocking("reader", move |_| {
-        while let Ok((query, answer)) = jobs.recv() {
+        while let Ok(read) = reads.recv() {
             // Who asked may have gone.
-            drop(answer.send(reader.query(&query)));
+            match read {
+                Read::Logs((query, answer)) => drop(answer.send(reader.query(&query))),
+                Read::Job((id, answer)) => drop(answer.send(reader.job(id))),
+            }
         }
         Ok(())
     });

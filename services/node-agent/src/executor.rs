@@ -6,6 +6,7 @@
 
 mod attempt;
 mod beginning;
+mod body;
 mod chain;
 mod control;
 mod run;

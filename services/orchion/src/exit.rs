@@ -87,7 +87,7 @@ impl Kind {
             | ErrorCode::Conflict
             | ErrorCode::PayloadTooLarge
             | ErrorCode::MethodNotAllowed => Self::Refused,
-            ErrorCode::NotFound => Self::NotFound,
+            ErrorCode::NotFound | ErrorCode::Gone => Self::NotFound,
             ErrorCode::MissingToken | ErrorCode::BadToken | ErrorCode::Forbidden => Self::Denied,
             ErrorCode::AdmissionReject
             | ErrorCode::QueueFullDropLru

@@ -199,3 +199,11 @@ pub(crate) fn unknown(id: &JobId) -> ErrorBody {
         format!("job {id} is not known, or ended more than 15 minutes ago"),
     )
 }
+
+/// What stands where the record was.
+pub(crate) fn expired(id: &JobId) -> ErrorBody {
+    ErrorBody::new(
+        ErrorCode::Gone,
+        format!("job {id} ended more than 15 minutes ago: its answer is not kept any more"),
+    )
+}

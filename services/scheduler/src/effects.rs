@@ -1,6 +1,6 @@
 //! Everything the holder does on the bus, as futures that say how it went.
 
-use crate::answers::unknown;
+use crate::answers::{expired, unknown};
 use crate::view::summary;
 use futures_util::future::BoxFuture;
 use orchion_bus::{AppendError, Bus, Error, Kv, Question};
@@ -216,9 +216,10 @@ impl Hands {
             let found = jobs
                 .get(&id)
                 .await
-                .map(|found| found.and_then(|found| found.value));
+                .map(|found| found.map(|found| found.value));
             let answer = match found {
-                Ok(Some(record)) => Ok(summary(&record, false, None)),
+                Ok(Some(Some(record))) => Ok(summary(&record, false, None)),
+                Ok(Some(None)) => Err(expired(&id)),
                 Ok(None) => Err(unknown(&id)),
                 Err(error) => Err(ErrorBody::new(
                     ErrorCode::PoolUnready,

@@ -21,7 +21,10 @@ use orchion_transcript::Shown;
 use crate::correlation::Correlation;
 use crate::error::{Error, OpenAiError, Result};
 use crate::fields::Fields;
-use crate::running::Running;
+use crate::idempotency::Named;
+use crate::place;
+use crate::query::Params;
+use crate::running::{Running, Wishes};
 use crate::sse::{self, Silence};
 use crate::state::Gateway;
 use chunks::Chunks;
@@ -44,13 +47,20 @@ use whole::Whole;
         (status = 503, description = "Nobody can take it now", body = OpenAiError),
     ))]
 pub(crate) async fn create(State(gateway): State<Arc<Gateway>>, request: Request) -> Result {
-    let (parts, body) = request.into_parts();
-    let fields = Fields::read(&parts.headers, body, gateway.config.body_limit).await?;
-    let chat = ChatRequest::parse(fields)?;
+    let (mut parts, body) = request.into_parts();
+    let cancels = Params::of(&mut parts)
+        .await?
+        .parse("cancel_on_disconnect", "true or false")?;
+    let chat = Fields::read(&gateway, &parts.headers, body, ChatRequest::parse).await?;
     let model = chat.spec.model.clone();
-    let correlation = Correlation::of(&parts.extensions);
-    let running = Running::submit(&gateway, chat.spec, correlation).await?;
+    let wishes = Wishes {
+        correlation_id: Correlation::of(&parts.extensions),
+        named: Named::of(&parts.extensions),
+        cancels,
+    };
+    let mut running = Running::submit(&gateway, chat.spec, wishes).await?;
     let job = HeaderValue::from_str(&running.follower.job().to_string()).ok();
+    let admission = running.admission.take();
     let mut response = if chat.streams {
         stream(&gateway, running, &model, chat.includes_usage).await?
     } else {
@@ -58,6 +68,9 @@ pub(crate) async fn create(State(gateway): State<Arc<Gateway>>, request: Request
     };
     if let Some(job) = job {
         response.headers_mut().insert("x-orchion-job", job);
+    }
+    if let Some(admission) = admission {
+        place::decorate(response.headers_mut(), &admission);
     }
     Ok(response)
 }

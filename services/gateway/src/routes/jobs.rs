@@ -1,6 +1,7 @@
 //! `/api/jobs`: every job, whichever door it came through.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, Request, State};
@@ -8,14 +9,13 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use orchion_contract::job::{JobState, JobSummary, ListJobs};
 use orchion_contract::log::{Level, LogQuery, LogRecord};
-use orchion_contract::{ErrorBody, JobId, ModelName, rpc};
+use orchion_contract::{ErrorBody, ErrorCode, JobId, ModelName, rpc};
 use serde::Serialize;
 use serde_json::json;
 
 use super::logs::query_logs;
 use super::nodes::node_id;
-use super::tasks::{self, Accepted};
-use crate::correlation::Correlation;
+use super::tasks::{self, Accepted, TaskRequest};
 use crate::error::{Error, Result};
 use crate::fields::Fields;
 use crate::query::Params;
@@ -23,6 +23,8 @@ use crate::state::Gateway;
 
 /// Most jobs in one answer.
 const MOST: u32 = 1000;
+/// How long history may think about one job.
+const HISTORY: Duration = Duration::from_secs(1);
 
 /// A job under all its names, and its answer when it has one.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -37,6 +39,9 @@ pub(crate) struct JobView {
     /// The text of the answer, once the job ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) output: Option<String>,
+    /// Its answer is not kept any more; this is what history knows.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) expired: bool,
 }
 
 impl From<JobSummary> for JobView {
@@ -46,6 +51,7 @@ impl From<JobSummary> for JobView {
             job_id: summary.id,
             summary,
             output: None,
+            expired: false,
         }
     }
 }
@@ -97,7 +103,12 @@ pub(crate) async fn create(
     request: Request,
 ) -> Result<Response> {
     let (parts, body) = request.into_parts();
-    let mut fields = Fields::read(&parts.headers, body, gateway.config.body_limit).await?;
+    let task = Fields::read(&gateway, &parts.headers, body, short).await?;
+    tasks::submit(&gateway, task, &parts.extensions).await
+}
+
+/// A task from its short form: a prompt is one message, settings stand under `params`.
+fn short(mut fields: Fields) -> Result<tasks::Task> {
     let params = fields.take("params");
     if let Some(params) = params {
         let serde_json::Value::Object(params) = params else {
@@ -112,8 +123,7 @@ pub(crate) async fn create(
     if let Some(prompt) = fields.text("prompt")? {
         fields.insert("messages", json!([{"role": "user", "content": prompt}]));
     }
-    let correlation = Correlation::of(&parts.extensions);
-    tasks::submit(&gateway, fields, correlation).await
+    TaskRequest::parse(fields)
 }
 
 /// Where a job stands, and its answer once it ended
@@ -180,7 +190,36 @@ pub(crate) async fn views(gateway: &Gateway, filter: &ListJobs) -> Result<Vec<Jo
     Ok(list.jobs.into_iter().map(JobView::from).collect())
 }
 
-/// One job.
+/// What is known of a job.
+pub(crate) enum Known {
+    /// Its record, and its answer as far as there is one.
+    Record(Box<JobSummary>),
+    /// What history kept of it.
+    Past(Box<JobSummary>),
+}
+
+/// One job, also a past one.
+///
+/// # Errors
+/// When there was never one of this id, or the scheduler is away.
+pub(crate) async fn known(gateway: &Gateway, job: JobId) -> Result<Known> {
+    let error = match summary(gateway, job).await {
+        Ok(summary) => return Ok(Known::Record(Box::new(summary))),
+        Err(error) => error,
+    };
+    if !matches!(error.0.code, ErrorCode::NotFound | ErrorCode::Gone) {
+        return Err(error);
+    }
+    match gateway.bus.ask(&rpc::PAST_JOB, &(), &job, HISTORY).await {
+        Ok(past) => Ok(Known::Past(Box::new(past))),
+        Err(missing) => {
+            tracing::debug!(%missing, job.id = %job, "history says nothing of job {job}");
+            Err(error)
+        }
+    }
+}
+
+/// One open job, or one that ended a short while ago.
 ///
 /// # Errors
 /// When there is none of this id, or the scheduler is away.

@@ -8,23 +8,25 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::response::IntoResponse;
-use orchion_contract::job::{CancelJob, CancelReason, Door, FollowJob, JobSummary, Submit};
-use orchion_contract::{ErrorBody, JobId, rpc};
+use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use orchion_contract::job::{CancelJob, CancelReason, Door, JobSummary, Submit};
+use orchion_contract::{ErrorBody, ErrorCode, JobId, rpc};
 use orchion_transcript::Shown;
 use serde::Serialize;
 
 use super::chat::whole::Whole;
-use super::jobs::{JobView, job_id, summary};
+use super::jobs::{JobView, Known, job_id, known};
 use crate::correlation::Correlation;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, StillKnown};
 use crate::fields::Fields;
 use crate::follow::Follower;
+use crate::idempotency::Named;
 use crate::query::Params;
 use crate::running::{self, Running};
 use crate::state::Gateway;
-use request::TaskRequest;
+use crate::{large, place};
+pub(crate) use request::{Task, TaskRequest};
 use stream::TaskStream;
 
 /// A task that was stored and will be answered.
@@ -67,24 +69,27 @@ pub(crate) struct Streams {
     ))]
 pub(crate) async fn create(State(gateway): State<Arc<Gateway>>, request: Request) -> Result {
     let (parts, body) = request.into_parts();
-    let fields = Fields::read(&parts.headers, body, gateway.config.body_limit).await?;
-    submit(&gateway, fields, Correlation::of(&parts.extensions)).await
+    let task = Fields::read(&gateway, &parts.headers, body, TaskRequest::parse).await?;
+    submit(&gateway, task, &parts.extensions).await
 }
 
-/// Submits what the fields of a task say.
+/// Submits a task.
 ///
 /// # Errors
-/// A field is not as it must be, or what the scheduler says.
-pub(crate) async fn submit(gateway: &Gateway, fields: Fields, correlation_id: String) -> Result {
-    let (job, spec) = request::parse(fields)?;
+/// What the scheduler says, or that it is away.
+pub(crate) async fn submit(gateway: &Gateway, task: Task, extensions: &Extensions) -> Result {
+    let Task { job, mut spec } = task;
+    large::pass_by_reference(gateway, &mut spec).await?;
+    // An id in the body says the same, and more plainly.
+    let named = Named::of(extensions).filter(|_| job.is_none());
     let submit = Submit {
-        job: job.unwrap_or_else(JobId::now),
+        job: job.or(named).unwrap_or_else(JobId::now),
         reader: gateway.reader.clone(),
         door: Door::Task,
         spec,
-        correlation_id,
+        correlation_id: Correlation::of(extensions),
     };
-    let admission = running::admit(gateway, &submit).await?;
+    let admission = running::admit(gateway, &submit, named.is_some()).await?;
     let id = admission.job;
     let accepted = Accepted {
         task_id: id,
@@ -98,6 +103,7 @@ pub(crate) async fn submit(gateway: &Gateway, fields: Fields, correlation_id: St
         },
     };
     let mut response = (StatusCode::ACCEPTED, Json(accepted)).into_response();
+    place::decorate(response.headers_mut(), &admission);
     if let Ok(place) = HeaderValue::from_str(&format!("/v1/tasks/{id}")) {
         response.headers_mut().insert("location", place);
     }
@@ -116,7 +122,14 @@ pub(crate) async fn get(
     State(gateway): State<Arc<Gateway>>,
     Path(id): Path<String>,
 ) -> Result<Json<JobView>> {
-    let summary = summary(&gateway, job_id(&id)?).await?;
+    let summary = match known(&gateway, job_id(&id)?).await? {
+        Known::Record(summary) => *summary,
+        Known::Past(summary) => {
+            let mut view = JobView::from(*summary);
+            view.expired = true;
+            return Ok(Json(view));
+        }
+    };
     let output = match summary.state.is_ended() {
         true => Some(output(&gateway, &summary).await?),
         false => None,
@@ -162,6 +175,7 @@ async fn output(gateway: &Gateway, summary: &JobSummary) -> Result<String> {
         (status = 200, description = "The events", body = String, content_type = "text/event-stream"),
         (status = 400, description = "The id, or the place to resume at, is none", body = ErrorBody),
         (status = 404, description = "No such task", body = ErrorBody),
+        (status = 410, description = "Its answer is not kept any more; `job` says what is", body = ErrorBody),
     ))]
 pub(crate) async fn stream(
     State(gateway): State<Arc<Gateway>>,
@@ -170,11 +184,14 @@ pub(crate) async fn stream(
     headers: HeaderMap,
 ) -> Result {
     let job = job_id(&id)?;
-    let from = place(&params, &headers)?;
+    let from = resumed_at(&params, &headers)?;
     let cancels = params.parse::<bool>("cancel_on_disconnect", "true or false")?;
-    let mut summary = summary(&gateway, job).await?;
+    let mut summary = match known(&gateway, job).await? {
+        Known::Record(summary) => *summary,
+        Known::Past(summary) => return Ok(gone(job, summary)),
+    };
     if summary.door == Door::Chat && summary.reader != gateway.reader && !summary.state.is_ended() {
-        summary = follow(&gateway, job).await?;
+        summary = running::follow(&gateway, job).await?;
     }
     let at = from.unwrap_or_default();
     let follower = Follower::stored(&gateway.bus, &gateway.feed, &summary.reader, job, at);
@@ -184,23 +201,41 @@ pub(crate) async fn stream(
         .await
 }
 
-/// From now on the chat of another gateway lives as long as this one.
-async fn follow(gateway: &Gateway, job: JobId) -> Result<JobSummary> {
-    let follow = FollowJob {
-        job,
-        gateway: gateway.reader.clone(),
-    };
-    let patience = gateway.config.patience.get();
-    let asked = gateway
-        .bus
-        .ask_patiently(&rpc::FOLLOW_JOB, &(), &follow, patience);
-    asked
-        .await
-        .map_err(|error| Error::from_bus(error, "scheduler"))
+/// The answer of an expired job: what is still known of it.
+fn gone(job: JobId, summary: Box<JobSummary>) -> Response {
+    let message = format!(
+        "job {job} is {} and its answer is not kept any more; send the request again under another id",
+        summary.state
+    );
+    let mut response = Error::new(ErrorCode::Gone, message).into_response();
+    response.extensions_mut().insert(StillKnown(summary));
+    response
+}
+
+/// The same as `/v1/tasks/{id}/stream`
+#[utoipa::path(get, path = "/v1/tasks/{id}/events", tag = "tasks",
+    params(
+        ("id" = String, Path, description = "Id of the task"),
+        ("last_event_id" = Option<u64>, Query, description = "In place of the header `Last-Event-ID`"),
+        ("cancel_on_disconnect" = Option<bool>, Query, description = "Whether the task ends when this stream is closed"),
+    ),
+    responses(
+        (status = 200, description = "The events", body = String, content_type = "text/event-stream"),
+        (status = 400, description = "The id, or the place to resume at, is none", body = ErrorBody),
+        (status = 404, description = "No such task", body = ErrorBody),
+        (status = 410, description = "Its answer is not kept any more", body = ErrorBody),
+    ))]
+pub(crate) async fn events(
+    gateway: State<Arc<Gateway>>,
+    id: Path<String>,
+    params: Params,
+    headers: HeaderMap,
+) -> Result {
+    stream(gateway, id, params, headers).await
 }
 
 /// Where the caller wants to go on; `None` at the beginning.
-fn place(params: &Params, headers: &HeaderMap) -> Result<Option<u64>> {
+fn resumed_at(params: &Params, headers: &HeaderMap) -> Result<Option<u64>> {
     let asked = params.parse::<u64>("last_event_id", "the id of an event of this stream")?;
     let Some(header) = headers
         .get("last-event-id")
@@ -240,8 +275,13 @@ pub(crate) async fn cancel(
     let asked = gateway
         .bus
         .ask_patiently(&rpc::CANCEL_JOB, &(), &order, patience);
-    asked
+    match asked
         .await
-        .map_err(|error| Error::from_bus(error, "scheduler"))?;
-    Ok(StatusCode::NO_CONTENT)
+        .map_err(|error| Error::from_bus(error, "scheduler"))
+    {
+        Ok(_) => Ok(StatusCode::NO_CONTENT),
+        // It has ended, only longer ago.
+        Err(error) if error.0.code == ErrorCode::Gone => Ok(StatusCode::NO_CONTENT),
+        Err(error) => Err(error),
+    }
 }

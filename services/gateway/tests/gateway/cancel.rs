@@ -8,10 +8,15 @@ use crate::cluster::{Cluster, Running, chat};
 
 /// Sends a chat and leaves the connection to the test.
 async fn ask(gateway: &Running, stream: bool) -> TcpStream {
+    ask_with(gateway, stream, "", "").await
+}
+
+/// The same with a query and more headers.
+async fn ask_with(gateway: &Running, stream: bool, query: &str, headers: &str) -> TcpStream {
     let mut socket = TcpStream::connect(gateway.address()).await.unwrap();
     let body = chat(stream).to_string();
-    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length:";
-    let request = format!("{head} {}\r\n\r\n{body}", body.len());
+    let head = format!("POST /v1/chat/completions{query} HTTP/1.1\r\nhost: localhost\r\n{headers}");
+    let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
     socket.write_all(request.as_bytes()).await.unwrap();
     socket
 }
@@ -68,6 +73,35 @@ async fn not_when_it_is_switched_off() {
     };
     let (answer, ()) = tokio::join!(asked, told);
     assert_eq!(answer.unwrap().status, 200);
+    assert!(cluster.has_no_cancel());
+}
+
+#[tokio::test]
+async fn the_caller_switches_it_for_one_chat_by_query_or_by_naming_it() {
+    let mut cluster = Cluster::start().await;
+    let gateway = cluster.gateway().await;
+    let key = "idempotency-key: k\r\n";
+    let cases = [
+        ("?cancel_on_disconnect=false", "", false),
+        ("", key, false),
+        ("?cancel_on_disconnect=true", key, true),
+    ];
+    for (query, headers, cancels) in cases {
+        let conn = ask_with(&gateway, true, query, headers).await;
+        let submit = cluster.submitted().await;
+        drop(conn);
+        // A chat that is canceled after it shows that its end was seen.
+        let marker = ask(&gateway, true).await;
+        let after = cluster.submitted().await;
+        drop(marker);
+        let canceled = cluster.canceled().await.job;
+        if cancels {
+            let both = [canceled, cluster.canceled().await.job];
+            assert!(both.contains(&submit.job) && both.contains(&after.job));
+        } else {
+            assert_eq!(canceled, after.job);
+        }
+    }
     assert!(cluster.has_no_cancel());
 }
 

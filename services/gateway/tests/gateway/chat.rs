@@ -121,7 +121,7 @@ async fn a_failure_before_the_first_piece_has_a_status_of_its_own() {
         };
         let answer = tokio::join!(asked, told).0.unwrap();
         insta::allow_duplicates! {
-            insta::assert_snapshot!(shown(&answer), @r#"503 {"error":{"code":"REPLICA_EXHAUSTED","message":"every attempt failed","param":null,"retriable":true,"type":"server_error"}}"#);
+            insta::assert_snapshot!(shown(&answer), @r#"503 {"error":{"code":"REPLICA_EXHAUSTED","message":"every attempt failed","param":null,"retriable":true,"retry_after_ms":1000,"type":"server_error"}}"#);
         }
     }
     assert!(cluster.has_no_cancel());

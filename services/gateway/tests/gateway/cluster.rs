@@ -159,6 +159,18 @@ impl Cluster {
         soon("a gateway that follows", self.followed.recv()).await
     }
 
+    /// Nobody has submitted anything that the test does not know.
+    pub(crate) fn has_no_submission(&mut self) -> bool {
+        self.submitted.try_recv().is_err()
+    }
+
+    /// Forgets a job, as time does; returns what was known of it.
+    pub(crate) fn forget(&self, job: JobId) -> JobSummary {
+        let known = summary(&self.books, job).expect("a known job");
+        self.books.lock().unwrap().jobs.remove(&job);
+        known
+    }
+
     /// Nobody has canceled anything so far.
     pub(crate) fn has_no_cancel(&mut self) -> bool {
         self.canceled.try_recv().is_err()

@@ -25,7 +25,7 @@ async fn before_nats_is_there_the_gateway_says_so_and_then_serves() {
     })
     .await;
     let ready = gateway.http.get("/readyz").await.unwrap();
-    insta::assert_snapshot!(shown(&ready), @r#"503 {"code":"POOL_UNREADY","message":"not ready: NATS does not answer, or has no room for its streams; is nats-server running, and its disk not full?","retriable":true}"#);
+    insta::assert_snapshot!(shown(&ready), @r#"503 {"code":"POOL_UNREADY","message":"not ready: NATS does not answer, or has no room for its streams; is nats-server running, and its disk not full?","retriable":true,"retry_after_ms":1000}"#);
     let chatted = gateway
         .http
         .post("/v1/chat/completions", &chat(false))

@@ -2,9 +2,11 @@
 
 use super::{rank, signed};
 use anyhow::Context;
+use orchion_contract::JobId;
+use orchion_contract::job::JobSummary;
 use orchion_contract::log::{Level, LogPage, LogQuery, LogRecord};
 use rusqlite::types::Value;
-use rusqlite::{Connection, OpenFlags, Row, params_from_iter};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params_from_iter};
 use std::path::Path;
 use std::time::Duration;
 
@@ -55,6 +57,20 @@ impl Reader {
         }
         records.reverse();
         Ok(LogPage { records })
+    }
+
+    /// A job that ended; `None` when it is not in history.
+    pub(crate) fn job(&self, id: JobId) -> anyhow::Result<Option<JobSummary>> {
+        let mut select = self
+            .connection
+            .prepare_cached("SELECT summary FROM jobs WHERE id = ?")
+            .context("prepare the question for a job")?;
+        let found = select
+            .query_row([id.to_string()], |row| row.get::<_, String>(0))
+            .optional()
+            .context("look a job up")?;
+        let read = |summary: String| serde_json::from_str(&summary).context("read a job");
+        found.map(read).transpose()
     }
 }
 

@@ -1,10 +1,12 @@
 //! Nothing is lost, nothing is kept twice, nothing stops the flow.
 
 use crate::world::{SOON, World, record};
+use orchion_bus::Error;
 use orchion_contract::job::{Door, JobState, JobSummary, Priority, Workload};
 use orchion_contract::log::Level::Info;
+use orchion_contract::rpc::PAST_JOB;
 use orchion_contract::subjects::{JOB_ENDED, LOG};
-use orchion_contract::{JobId, ModelName, ReaderId};
+use orchion_contract::{ErrorCode, JobId, ModelName, ReaderId};
 use orchion_testkit::eventually;
 
 #[tokio::test]
@@ -129,6 +131,13 @@ async fn a_job_told_twice_is_one_job_as_it_was_told_last() {
         }
     })
     .await;
+    let ask = async |id| world.bus.ask(&PAST_JOB, &(), &id, SOON).await;
+    assert_eq!(ask(summary.id).await.unwrap(), summary);
+    let unknown = ask(JobId::now()).await.unwrap_err();
+    assert!(
+        matches!(&unknown, Error::Remote(body) if body.code == ErrorCode::NotFound),
+        "{unknown}"
+    );
     running.terminate();
     running.wait(SOON).await;
 }

@@ -158,6 +158,7 @@ mod tests {
             workload,
             model: "m\"x".into(),
             body: RawValue::from_string(body.to_owned()).unwrap(),
+            body_ref: None,
             max_tokens: Some(9),
             seed: Some(4),
             priority: Priority::Interactive,

@@ -42,6 +42,7 @@ async fn attempt(adapter: &dyn EngineAdapter, model: &str) -> Result<bool, Error
         body: RawValue::from_string(body.to_owned())
             .map_err(|error| Error::Strange(error.to_string()))?,
         max_tokens: Some(TOKENS),
+        body_ref: None,
         seed: Some(1),
         priority: Priority::Interactive,
         seed_drawn: false,

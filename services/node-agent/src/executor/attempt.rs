@@ -6,16 +6,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use orchion_contract::UnixMs;
 use orchion_contract::job::{AttemptEnd, AttemptOutcome, JobEnd, Outcome, RunOrder};
 use orchion_contract::subjects::TRANSCRIPT;
 use orchion_contract::transcript::Final;
+use orchion_contract::{ErrorBody, UnixMs};
 use orchion_node_agent_core::{Plan, Watchdog, plan};
 use orchion_transcript::{Prefix, Stop, Writer};
 use tokio::time::{Instant, sleep_until};
 
 use super::Shared;
 use super::beginning::{self, Found};
+use super::body;
 use super::chain::Chain;
 use super::control::{Stopped, Told};
 use super::run::Run;
@@ -100,7 +101,26 @@ impl Attempt {
         }
     }
 
+    /// Puts the body into the order when it was too large to travel with it.
+    /// False when it was interrupted: whoever goes on hears why by itself.
+    async fn has_body(&mut self) -> Result<bool, ErrorBody> {
+        let Some(blob) = self.order.spec.body_ref.clone() else {
+            return Ok(true);
+        };
+        let shared = self.shared.clone();
+        let body = tokio::select! {
+            biased;
+            _ = self.stopped.reason() => return Ok(false),
+            () = sleep_until(self.deadline) => return Ok(false),
+            () = shared.hurry.stopped() => return Ok(false),
+            body = body::fetch(&shared.bus, &blob) => body?,
+        };
+        Arc::make_mut(&mut self.order).spec.body = body;
+        Ok(true)
+    }
+
     async fn write(&mut self, prefix: &Prefix) -> AttemptEnd {
+        let has_body = self.has_body().await;
         let (order, replica) = (self.order.clone(), &self.place.replica);
         let plan = plan(
             order.attempt,
@@ -113,6 +133,15 @@ impl Attempt {
         let chain = Chain::new(self.shared.bus.clone(), self.subject().into(), writer);
         let engine = self.place.engine.clone();
         let source = Source::closed(engine.adapter.as_ref(), &order.spec, prefix);
+        match has_body {
+            Ok(true) => {}
+            Ok(false) => return Run::new(self, chain, prefix, source).run().await,
+            Err(error) => {
+                let mut run = Run::new(self, chain, prefix, source);
+                run.fail_for_good(error);
+                return run.run().await;
+            }
+        }
         let source = match plan {
             Plan::Begin => source.begin(),
             Plan::TakeUp(ladder) => source.take_up(ladder),

@@ -260,7 +260,7 @@ impl<'a> Run<'a> {
     }
 
     /// No other attempt would help.
-    fn fail_for_good(&mut self, error: ErrorBody) {
+    pub(super) fn fail_for_good(&mut self, error: ErrorBody) {
         let end = self.unfinished(Outcome::Failed, Some(error));
         self.finish(end);
     }

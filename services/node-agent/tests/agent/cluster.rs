@@ -322,6 +322,7 @@ pub(crate) fn spec(ask: &Ask) -> JobSpec {
         workload: Workload::Chat,
         model: "mock".into(),
         body: RawValue::from_string(body.to_string()).unwrap(),
+        body_ref: None,
         max_tokens: None,
         seed: Some(7),
         priority: Priority::Interactive,

@@ -6,6 +6,7 @@
 mod cluster;
 mod continuation;
 mod engines;
+mod large;
 mod orders;
 mod outages;
 mod process;

@@ -3,8 +3,9 @@
 use crate::Now;
 use crate::plan::offers;
 use crate::state::ClusterState;
-use orchion_contract::job::{MAX_BODY_BYTES, MAX_DEADLINE_MS, Submit, Workload};
+use orchion_contract::job::{JobSpec, MAX_BODY_BYTES, MAX_DEADLINE_MS, Submit, Workload};
 use orchion_contract::node::NodeState;
+use orchion_contract::stores::MAX_BLOB_BYTES;
 use orchion_contract::{ErrorBody, ErrorCode};
 use std::time::Duration;
 
@@ -37,11 +38,7 @@ pub fn check(
     now: Now,
 ) -> Result<(), ErrorBody> {
     let spec = &submit.spec;
-    if spec.body.get().len() > MAX_BODY_BYTES {
-        let message =
-            format!("the request is larger than {MAX_BODY_BYTES} bytes: shorten the prompt");
-        return Err(ErrorBody::new(ErrorCode::PayloadTooLarge, message));
-    }
+    size(spec)?;
     if spec.workload == Workload::Unknown {
         let message = "this workload is not offered: use chat or completion";
         return Err(ErrorBody::new(ErrorCode::InvalidParams, message).about("workload"));
@@ -56,6 +53,20 @@ pub fn check(
     }
     served(submit, state, limits, now)?;
     room(submit, state, limits)
+}
+
+/// The body is small enough for the way it comes.
+fn size(spec: &JobSpec) -> Result<(), ErrorBody> {
+    let message = if spec.body.get().len() > MAX_BODY_BYTES {
+        format!(
+            "the request is larger than {MAX_BODY_BYTES} bytes: put it into the object store and send its reference"
+        )
+    } else if spec.body_bytes() > MAX_BLOB_BYTES {
+        format!("the request is larger than {MAX_BLOB_BYTES} bytes: shorten the prompt")
+    } else {
+        return Ok(());
+    };
+    Err(ErrorBody::new(ErrorCode::PayloadTooLarge, message))
 }
 
 /// Somebody serves the model, or did a moment ago.

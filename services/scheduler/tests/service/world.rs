@@ -421,6 +421,7 @@ pub(crate) fn submit(model: &str) -> Submit {
         workload: Workload::Chat,
         model: model.into(),
         body: RawValue::from_string("{\"messages\":[]}".to_owned()).unwrap(),
+        body_ref: None,
         max_tokens: None,
         seed: None,
         priority: Priority::Interactive,

@@ -45,6 +45,7 @@ impl ChatRequest {
             workload: Workload::Chat,
             model,
             body: fields.into_body()?,
+            body_ref: None,
             max_tokens,
             seed,
             priority: Priority::Interactive,

@@ -74,11 +74,25 @@ pub(crate) struct TaskRequest {
     seed: Option<u64>,
 }
 
-/// Checks the fields of a task; returns its id, when the caller named one.
-///
-/// # Errors
-/// The first field that is not as it must be.
-pub(super) fn parse(mut fields: Fields) -> Result<(Option<JobId>, JobSpec)> {
+/// A task, checked.
+pub(crate) struct Task {
+    /// Its id, when the caller named one.
+    pub(crate) job: Option<JobId>,
+    /// What to compute.
+    pub(crate) spec: JobSpec,
+}
+
+impl TaskRequest {
+    /// Checks the fields of a task.
+    ///
+    /// # Errors
+    /// The first field that is not as it must be.
+    pub(crate) fn parse(fields: Fields) -> Result<Task> {
+        parse(fields)
+    }
+}
+
+fn parse(mut fields: Fields) -> Result<Task> {
     let job = named(&mut fields)?;
     let workload = workload(&mut fields)?;
     let model = match fields.get("model_ref") {
@@ -99,6 +113,7 @@ pub(super) fn parse(mut fields: Fields) -> Result<(Option<JobId>, JobSpec)> {
         workload,
         model,
         body: fields.into_body()?,
+        body_ref: None,
         max_tokens,
         seed,
         seed_drawn: false,
@@ -108,7 +123,7 @@ pub(super) fn parse(mut fields: Fields) -> Result<(Option<JobId>, JobSpec)> {
         expected_tokens: None,
         placement: None,
     };
-    Ok((job, spec))
+    Ok(Task { job, spec })
 }
 
 fn named(fields: &mut Fields) -> Result<Option<JobId>> {
@@ -209,12 +224,12 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn parsed(value: Value) -> Result<(Option<JobId>, JobSpec)> {
+    fn parsed(value: Value) -> Result<Task> {
         parse(Fields::parse(value.to_string().as_bytes())?)
     }
 
     fn spec(value: Value) -> JobSpec {
-        parsed(value).unwrap().1
+        parsed(value).unwrap().spec
     }
 
     #[test]
@@ -251,14 +266,16 @@ mod tests {
             if !["inputs", "messages"].contains(&field) {
                 task["prompt"] = "hi".into();
             }
-            let error = parsed(task).unwrap_err();
+            let error = parsed(task).err().unwrap();
             assert_eq!(error.0.param.as_deref(), Some(field), "{value}");
         }
     }
 
     #[test]
     fn a_deadline_that_has_passed_has_its_own_code() {
-        let error = parsed(json!({"model": "m", "prompt": "x", "deadline_ms": -5})).unwrap_err();
+        let error = parsed(json!({"model": "m", "prompt": "x", "deadline_ms": -5}))
+            .err()
+            .unwrap();
         assert_eq!(error.0.code, ErrorCode::DeadlineUnmet);
     }
 }

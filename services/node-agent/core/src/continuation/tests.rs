@@ -10,6 +10,7 @@ pub(crate) fn spec(body: &str) -> JobSpec {
         workload: Workload::Chat,
         model: "m".into(),
         body: RawValue::from_string(body.to_owned()).unwrap(),
+        body_ref: None,
         max_tokens: Some(10),
         seed: Some(42),
         seed_drawn: true,

@@ -1,0 +1,73 @@
+//! Jobs whose answers are gone: told apart from those that never were.
+
+use orchion_contract::{ErrorBody, ErrorCode, rpc};
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, shown};
+
+const UNKNOWN: &str = "01900000-0000-7000-8000-000000000009";
+
+#[tokio::test]
+async fn the_stream_of_an_expired_job_says_what_is_still_known() {
+    let mut cluster = Cluster::start().await;
+    let gateway = cluster.gateway().await;
+    let task = json!({"model": "tiny", "prompt": "hi"});
+    gateway.http.post("/v1/tasks", &task).await.unwrap();
+    let submit = cluster.submitted().await;
+    cluster.agent(&submit).completes().await;
+    let past = cluster.forget(submit.job);
+    cluster
+        .answer(rpc::PAST_JOB, move |job| match job == past.id {
+            true => Ok(past.clone()),
+            false => Err(ErrorBody::new(ErrorCode::NotFound, "not in history")),
+        })
+        .await;
+    for path in ["stream", "events"] {
+        let path = format!("/v1/tasks/{}/{path}", submit.job);
+        let answer = gateway.http.get(&path).await.unwrap();
+        assert_eq!(answer.status, 410);
+        let body = answer.json::<Value>();
+        assert_eq!(body["code"], "GONE");
+        assert_eq!(body["retriable"], false);
+        assert_eq!(body["job"]["id"], submit.job.to_string());
+        assert_eq!(body["job"]["state"], "completed");
+    }
+    let view = gateway
+        .http
+        .get(&format!("/v1/tasks/{}", submit.job))
+        .await
+        .unwrap();
+    assert_eq!(view.status, 200);
+    let view = view.json::<Value>();
+    assert_eq!(
+        (&view["expired"], &view["state"]),
+        (&true.into(), &"completed".into())
+    );
+    assert_eq!(view.get("output"), None);
+    // What never was is not found, though history was asked.
+    let never = format!("/v1/tasks/{UNKNOWN}/stream");
+    assert_eq!(gateway.http.get(&never).await.unwrap().status, 404);
+}
+
+#[tokio::test]
+async fn without_history_the_trace_of_the_record_is_enough() {
+    let mut cluster = Cluster::without_scheduler().await;
+    let gone = |_| Err(ErrorBody::new(ErrorCode::Gone, "job x ended long ago"));
+    cluster.answer(rpc::GET_JOB, gone).await;
+    cluster
+        .answer(rpc::CANCEL_JOB, |_| {
+            Err(ErrorBody::new(ErrorCode::Gone, "job x ended long ago"))
+        })
+        .await;
+    let gateway = cluster.gateway().await;
+    let stream = format!("/v1/tasks/{UNKNOWN}/stream");
+    let stream = gateway.http.get(&stream).await.unwrap();
+    insta::assert_snapshot!(shown(&stream), @r#"410 {"code":"GONE","message":"job x ended long ago","retriable":false}"#);
+    // Canceling what has ended changes nothing, however long ago it was.
+    let cancel = gateway
+        .http
+        .post(&format!("/v1/tasks/{UNKNOWN}/cancel"), &json!({}))
+        .await
+        .unwrap();
+    assert_eq!(cancel.status, 204);
+}
