@@ -1,26 +1,25 @@
 //! The scheduler: decides which job runs where and when, and sees it through.
 //!
 //! One process is active: it holds the lease, answers questions and writes
-//! records; any number stand by. The active one reads its state from the bus
-//! when it takes over and decides with `orchion_scheduler_core`; what is here
-//! asks the core and performs what it says.
+//! records; any number stand by. `orchion_scheduler_core` decides everything,
+//! the takeover included; what is here tells it what happened and performs what
+//! it says.
 
-mod answers;
+mod charge;
 mod config;
+mod desk;
 mod effects;
-mod gateways;
-mod holder;
 mod questions;
 mod session;
-mod view;
 
 pub use config::{Config, Scheduler};
 
 use anyhow::Context;
 use orchion_bus::{Bus, Identity, LeaseHandle};
+use orchion_contract::UnixMs;
 use orchion_contract::lease::{LeaseKey, SERVICE_TTL_S};
 use orchion_service::{DEFAULT_GRACE, Program, Tasks, Threads};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// The scheduler as a program.
 pub static PROGRAM: Program<Config> = Program {
@@ -65,4 +64,12 @@ pub async fn start(config: Config, tasks: &Tasks) -> anyhow::Result<()> {
 /// When it does not.
 pub async fn healthcheck(config: Config) -> anyhow::Result<()> {
     orchion_bus::healthcheck(&config.nats, "scheduler").await
+}
+
+/// Now, for people and history.
+fn unix_ms() -> UnixMs {
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    UnixMs::try_from(since.as_millis()).unwrap_or(UnixMs::MAX)
 }

@@ -1,24 +1,19 @@
 //! Standing by, taking over, and being in charge.
 
+use crate::charge::Charge;
 use crate::config::Scheduler;
-use crate::effects::last_entry;
-use crate::holder::Holder;
 use crate::questions::Asked;
-use crate::view::unix_ms;
-use futures_util::StreamExt;
-use orchion_bus::{Bus, Change, Kv, LeaseHandle, Subscription, Watch};
-use orchion_contract::buckets::{JOBS, LEASES, NODES};
-use orchion_contract::job::Job;
+use orchion_bus::{Bus, Change, LeaseHandle, Subscription, Watch};
+use orchion_contract::NodeId;
+use orchion_contract::buckets::{LEASES, NODES};
 use orchion_contract::lease::{Lease, LeaseKey};
 use orchion_contract::node::{Heartbeat, Node};
 use orchion_contract::subjects::HEARTBEAT;
-use orchion_contract::{JobId, NodeId};
+use orchion_scheduler_core::Input;
 use orchion_service::Stop;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// Transcripts read at once when taking over.
-const READ_AT_ONCE: usize = 64;
 /// Questions taken in before the next plan.
 const BATCH: usize = 256;
 
@@ -78,96 +73,64 @@ struct Sources {
 
 impl Session<'_> {
     async fn serve(&self, questions: &mut mpsc::Receiver<Asked>) -> anyhow::Result<()> {
-        let started = Instant::now();
-        let (mut holder, mut sources) = self.take_over().await?;
-        tracing::info!(
-            lease.epoch = self.epoch,
-            jobs.open = holder.open_jobs(),
-            duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            "in charge of {} open jobs",
-            holder.open_jobs()
-        );
-        holder.resume();
+        let mut sources = Sources {
+            beats: self.bus.subscribe(HEARTBEAT).await?,
+            nodes: self.bus.bucket(NODES).watch().await?,
+            leases: self.bus.bucket(LEASES).watch().await?,
+        };
+        let mut charge = Charge::new(self.bus, self.lease, self.epoch, self.settings);
         loop {
             if self.lease.epoch() != Some(self.epoch) {
                 return Ok(());
             }
-            holder.decide()?;
-            let wake = tokio::time::Instant::from_std(holder.next_wake());
+            charge.perform()?;
+            let wake = charge.next_wake();
             tokio::select! {
-                asked = questions.recv() => match asked {
+                asked = questions.recv(), if charge.is_complete() => match asked {
                     Some(asked) => {
-                        holder.asked(asked);
+                        charge.ask(asked);
                         for _ in 0..BATCH {
                             let Ok(more) = questions.try_recv() else { break };
-                            holder.asked(more);
+                            charge.ask(more);
                         }
                     }
                     None => return Ok(()),
                 },
-                Some(done) = holder.under_way.next(), if !holder.under_way.is_empty() => holder.done(done)?,
-                change = sources.nodes.next() => holder.node_changed(change?),
-                change = sources.leases.next() => holder.lease_changed(change?),
-                Some((_, beat)) = sources.beats.next() => holder.heartbeat(&beat),
-                () = tokio::time::sleep_until(wake) => holder.tick(),
-            }
-        }
-    }
-
-    /// Reads everything that is recorded; transcripts go before records.
-    async fn take_over(&self) -> anyhow::Result<(Holder, Sources)> {
-        let beats = self.bus.subscribe(HEARTBEAT).await?;
-        let mut nodes = self.bus.bucket(NODES).watch().await?;
-        let mut leases = self.bus.bucket(LEASES).watch().await?;
-        let mut holder = Holder::new(self.bus, self.lease, self.epoch, self.settings);
-        loop {
-            let change = nodes.next().await?;
-            if matches!(change, Change::Loaded) {
-                break;
-            }
-            holder.node_changed(change);
-        }
-        loop {
-            let change = leases.next().await?;
-            if matches!(change, Change::Loaded) {
-                break;
-            }
-            holder.lease_changed(change);
-        }
-        let open = self.load_jobs(&mut holder).await?;
-        let adopt = |(job, revision): (Job, u64)| async move {
-            let last = last_entry(self.bus, &job.reader, job.id).await;
-            (job, revision, last.map(|(_, entry)| entry))
-        };
-        let mut adopted = futures_util::stream::iter(open)
-            .map(adopt)
-            .buffer_unordered(READ_AT_ONCE);
-        while let Some((job, revision, last)) = adopted.next().await {
-            holder.adopt(job, revision, last.as_ref(), unix_ms());
-        }
-        Ok((
-            holder,
-            Sources {
-                nodes,
-                leases,
-                beats,
-            },
-        ))
-    }
-
-    async fn load_jobs(&self, holder: &mut Holder) -> anyhow::Result<Vec<(Job, u64)>> {
-        let jobs: Kv<JobId, Job> = self.bus.bucket(JOBS);
-        let mut records = jobs.watch().await?;
-        let mut open = Vec::new();
-        loop {
-            match records.next().await? {
-                Change::Loaded => return Ok(open),
-                Change::Set { found, .. } => match found.value {
-                    Some(job) if job.state.is_ended() => holder.remember(job),
-                    Some(job) => open.push((job, found.revision)),
-                    None => {}
+                Some(input) = charge.done(), if charge.has_work() => charge.hear(input),
+                change = sources.nodes.next() => charge.hear(node(change?)),
+                change = sources.leases.next() => if let Some(input) = gateway(change?) {
+                    charge.hear(input);
                 },
+                Some((_, beat)) = sources.beats.next() => charge.hear(Input::Beat(Box::new(beat))),
+                () = tokio::time::sleep_until(wake.into()), if charge.is_complete() => charge.look(),
             }
         }
+    }
+}
+
+fn node(change: Change<NodeId, Node>) -> Input {
+    match change {
+        Change::Loaded => Input::NodesLoaded,
+        Change::Set { key, found } => Input::Node {
+            id: key,
+            node: found.value.map(Box::new),
+        },
+    }
+}
+
+fn gateway(change: Change<LeaseKey, Lease>) -> Option<Input> {
+    match change {
+        Change::Loaded => Some(Input::GatewaysLoaded),
+        Change::Set {
+            key: LeaseKey::Gateway(gateway),
+            found,
+        } => Some(Input::Gateway {
+            gateway,
+            lives: found.value.is_some(),
+        }),
+        Change::Set {
+            key: LeaseKey::Scheduler | LeaseKey::Registry,
+            ..
+        } => None,
     }
 }

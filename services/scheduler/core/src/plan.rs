@@ -7,6 +7,7 @@ use orchion_contract::node::{Continuation, NodeState};
 use orchion_contract::{JobId, ModelName, UnixMs};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,15 +70,24 @@ pub fn plan(state: &ClusterState, now: Now, unix_ms: UnixMs) -> Plan {
     plan
 }
 
+/// An agent ends a job at its deadline by itself; this much later we do.
+const DEADLINE_SLACK: Duration = Duration::from_millis(500);
+
 fn expire(state: &ClusterState, now: Now, plan: &mut Plan) {
-    let open = |job: &&JobId| state.job(job).is_some_and(|job| job.phase != Phase::Ending);
-    plan.steps.extend(
-        state
-            .overdue(now)
-            .filter(open)
-            .map(|job| Step::Expire { job: *job }),
-    );
-    plan.next = state.next_deadline().filter(|at| *at > now);
+    plan.next = state.next_deadline_after(now);
+    for id in state.overdue(now) {
+        let Some(job) = state.job(id) else { continue };
+        let due = match job.phase {
+            Phase::Ending => continue,
+            Phase::Queued | Phase::Opening => job.deadline,
+            Phase::Ordered | Phase::Running => job.deadline + DEADLINE_SLACK,
+        };
+        if due <= now {
+            plan.steps.push(Step::Expire { job: *id });
+        } else {
+            plan.next = Some(plan.next.map_or(due, |next| next.min(due)));
+        }
+    }
 }
 
 fn release(state: &ClusterState, plan: &mut Plan) {

@@ -188,6 +188,15 @@ impl ClusterState {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
+    /// The next time after `now` at which a job's time is over.
+    #[must_use]
+    pub fn next_deadline_after(&self, now: Now) -> Option<Now> {
+        self.deadlines
+            .iter()
+            .map(|(at, _)| *at)
+            .find(|at| *at > now)
+    }
+
     /// The number that the next admitted job gets; order survives a restart.
     #[must_use]
     pub fn next_queue_seq(&self) -> u64 {

@@ -1,46 +1,43 @@
 //! What happened: nodes, leases, heartbeats, time, and what was under way.
 
-use super::Holder;
-use crate::effects::Done;
-use orchion_bus::{Change, Error};
-use orchion_contract::job::{AttemptEnd, AttemptOutcome, CancelReason, JobEnd, RunReply};
-use orchion_contract::lease::{Lease, LeaseKey};
+use super::{Holder, TICK};
+use crate::{JobView, Next, Note, Phase, Reply, after_end, after_reply};
+use orchion_contract::job::{AttemptEnd, AttemptOutcome, CancelReason, CancelReply};
 use orchion_contract::node::{Heartbeat, Node};
+use orchion_contract::transcript::Final;
 use orchion_contract::{JobId, NodeId, ReaderId};
-use orchion_scheduler_core::{JobView, Next, Phase, after_end, after_reply};
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 impl Holder {
-    pub(crate) fn node_changed(&mut self, change: Change<NodeId, Node>) {
-        let now = self.now();
-        match change {
-            Change::Set { key, found } => match found.value {
-                Some(node) => self.state.set_node(&node, now),
-                None => self.state.remove_node(&key),
-            },
-            Change::Loaded => {}
+    pub(super) fn node_changed(&mut self, id: &NodeId, node: Option<&Node>) {
+        match node {
+            Some(node) => self.state.set_node(node, self.at.now),
+            None => self.state.remove_node(id),
         }
         self.must_plan = true;
     }
 
-    pub(crate) fn lease_changed(&mut self, change: Change<LeaseKey, Lease>) {
-        if let Change::Set {
-            key: LeaseKey::Gateway(gateway),
-            found,
-        } = change
-        {
-            match found.value {
-                Some(_) => self.gateways.lives(gateway),
-                None => self.gateways.ended(gateway, Instant::now()),
-            }
+    pub(super) fn gateway_changed(&mut self, gateway: ReaderId, lives: bool) {
+        if lives {
+            self.gateways.lives(gateway);
+        } else {
+            self.gateways.ended(gateway, self.at.now);
         }
     }
 
-    pub(crate) fn heartbeat(&mut self, beat: &Heartbeat) {
+    pub(super) fn heartbeat(&mut self, beat: &Heartbeat) {
         self.state.heartbeat(beat);
         self.must_plan = true;
-        let now = self.now();
+        if self.is_in_charge() {
+            self.compare_with_records(beat);
+        }
+    }
+
+    /// What runs and is not assigned is stopped; what is assigned and does not
+    /// run is ordered again.
+    fn compare_with_records(&mut self, beat: &Heartbeat) {
+        let now = self.at.now;
         let mine = |job: &JobView, attempt: u32| {
             job.record.attempt == attempt
                 && job
@@ -76,23 +73,27 @@ impl Holder {
             .copied()
             .collect();
         for job in silent {
-            tracing::debug!(job.id = %job, node.id = %beat.node, "assigned and not running: ordered again");
+            self.note(Note::OrderedAgain {
+                job,
+                node: beat.node.clone(),
+            });
             self.order(&job);
         }
     }
 
-    pub(crate) fn tick(&mut self) {
+    pub(super) fn time(&mut self, connected_for: Option<Duration>) {
         self.must_plan = true;
-        for gateway in self
-            .gateways
-            .take_dead(Instant::now(), self.bus.connected_since())
-        {
-            self.gateway_is_dead(&gateway);
+        if self.at.now < self.next_look {
+            return;
+        }
+        self.next_look = self.at.now + TICK;
+        for gateway in self.gateways.take_dead(self.at.now, connected_for) {
+            self.gateway_is_dead(gateway);
         }
     }
 
-    pub(super) fn gateway_is_dead(&mut self, gateway: &ReaderId) {
-        let depends = |job: &&JobView| job.record.gateway.as_ref() == Some(gateway);
+    fn gateway_is_dead(&mut self, gateway: ReaderId) {
+        let depends = |job: &&JobView| job.record.gateway.as_ref() == Some(&gateway);
         let jobs: Vec<JobId> = self
             .state
             .jobs()
@@ -100,60 +101,33 @@ impl Holder {
             .map(|job| job.record.id)
             .collect();
         if !jobs.is_empty() {
-            tracing::warn!(gateway.id = %gateway, jobs = jobs.len(), "a gateway is gone: its {} chats end", jobs.len());
+            let jobs = jobs.len();
+            self.note(Note::GatewayGone { gateway, jobs });
         }
         for job in jobs {
             self.stop(&job, CancelReason::GatewayLost);
         }
     }
 
-    /// Something under way is done. An error means that we may not be in charge.
-    pub(crate) fn done(&mut self, done: Done) -> anyhow::Result<()> {
-        match done {
-            Done::Written { job, result } => self.written(&job, result),
-            Done::Read { job, found } => self.read(&job, found)?,
-            Done::Replied {
-                job,
-                attempt,
-                reply,
-            } => self.replied(&job, attempt, reply),
-            Done::Opened { job, attempt, end } => self.opened(&job, attempt, end),
-            Done::Finalized { job, end } => self.end(&job, *end),
-            Done::Canceled { job, end } => self.canceled(&job, end),
-            Done::Told { job } => self.touch(&job),
-            Done::Nothing => {}
-        }
-        Ok(())
-    }
-
-    pub(super) fn replied(
-        &mut self,
-        id: &JobId,
-        attempt: u32,
-        reply: Result<Option<RunReply>, Error>,
-    ) {
+    pub(super) fn replied(&mut self, id: &JobId, attempt: u32, reply: Reply) {
         let reply = match reply {
-            Ok(reply) => reply,
-            Err(error) => {
-                // The heartbeat will tell whether it arrived.
-                tracing::debug!(%error, job.id = %id, "an order was not answered");
-                return;
-            }
+            Reply::Said(reply) => Some(reply),
+            Reply::Nobody => None,
+            Reply::Silence => return,
         };
-        let now = self.now();
         let Some(job) = self.state.job(id) else {
             return;
         };
         if job.phase == Phase::Ending {
             return;
         }
-        let next = after_reply(job, attempt, reply.as_ref(), now);
+        let next = after_reply(job, attempt, reply.as_ref(), self.at.now);
         self.follow(id, next, "its node did not take it");
     }
 
-    pub(super) fn opened(&mut self, id: &JobId, attempt: u32, end: Option<Box<JobEnd>>) {
+    pub(super) fn opened(&mut self, id: &JobId, attempt: u32, end: Option<Box<Final>>) {
         if let Some(end) = end {
-            self.end(id, *end);
+            self.end(id, crate::job_end(&end, self.at.unix_ms));
             return;
         }
         let current = self
@@ -165,10 +139,19 @@ impl Holder {
         }
     }
 
-    pub(super) fn canceled(&mut self, id: &JobId, end: Option<Box<JobEnd>>) {
-        match end {
-            Some(end) => self.end(id, *end),
-            None => {
+    pub(super) fn canceled(&mut self, id: &JobId, reply: Option<CancelReply>) {
+        let how = match reply {
+            Some(CancelReply::Ended { end }) => Some(end.how),
+            Some(CancelReply::NotRunning | CancelReply::Stale { .. }) | None => None,
+        };
+        match how {
+            Some(AttemptOutcome::Final { end }) => self.end(id, *end),
+            Some(
+                AttemptOutcome::Failed { .. }
+                | AttemptOutcome::Superseded
+                | AttemptOutcome::Preempted,
+            )
+            | None => {
                 let reason = self
                     .state
                     .job(id)
@@ -180,17 +163,15 @@ impl Holder {
     }
 
     /// How an attempt ended, as its agent tells.
-    pub(crate) fn attempt_ended(&mut self, end: &AttemptEnd) {
-        let now = self.now();
+    pub(super) fn attempt_ended(&mut self, end: &AttemptEnd) {
         let Some(job) = self.state.job(&end.job) else {
             return;
         };
         if job.phase == Phase::Ending && !matches!(end.how, AttemptOutcome::Final { .. }) {
             return;
         }
-        let next = after_end(job, end, now);
-        let stored = end.stored;
-        if stored {
+        let next = after_end(job, end, self.at.now);
+        if end.stored {
             self.state.update(&end.job, |job| job.has_prefix = true);
         }
         match &end.how {
@@ -205,12 +186,12 @@ impl Holder {
     }
 
     /// Does what follows for a job.
-    pub(super) fn follow(&mut self, id: &JobId, next: Next, reason: &str) {
+    fn follow(&mut self, id: &JobId, next: Next, reason: &str) {
         match next {
             Next::Nothing => {}
             Next::Running => self.state.update(id, mark_running),
             Next::Ended(end) => self.end(id, *end),
-            Next::Outranked(epoch) => self.lease.outranked(epoch),
+            Next::Outranked(epoch) => self.effects.push_back(crate::Effect::Outranked(epoch)),
             Next::GiveUp(error) => self.fail(id, error),
             Next::Again {
                 not_before,
@@ -229,7 +210,10 @@ impl Holder {
                     job.record.failures += u32::from(counts);
                 });
                 if failed {
-                    tracing::warn!(job.id = %id, "job {id} waits again: {reason}");
+                    self.note(Note::WaitsAgain {
+                        job: *id,
+                        reason: reason.to_owned(),
+                    });
                 }
                 self.release(id, reason);
             }

@@ -1,16 +1,7 @@
-//! Jobs as people and programs see them.
+//! Jobs as people and programs see them, and as they begin.
 
-use orchion_contract::UnixMs;
 use orchion_contract::job::{Door, Job, JobState, JobSummary, Submit, Timeline};
-use std::time::SystemTime;
-
-/// Now, for people and history.
-pub(crate) fn unix_ms() -> UnixMs {
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    UnixMs::try_from(since.as_millis()).unwrap_or(UnixMs::MAX)
-}
+use orchion_contract::{ErrorBody, ErrorCode, JobId, UnixMs};
 
 /// A new record, waiting.
 pub(crate) fn record(submit: Submit, queue_seq: u64, now: UnixMs) -> Job {
@@ -44,7 +35,7 @@ pub(crate) fn record(submit: Submit, queue_seq: u64, now: UnixMs) -> Job {
 /// A seed that every attempt shares: engines never tell the one they draw.
 /// It comes from the random part of the job's id, in the 31 bits that every
 /// engine takes.
-fn draw_seed(job: &orchion_contract::JobId) -> u64 {
+fn draw_seed(job: &JobId) -> u64 {
     let (_, low) = job.uuid().as_u64_pair();
     low & 0x7fff_ffff
 }
@@ -85,4 +76,19 @@ fn timeline(job: &Job) -> Timeline {
         first_token_ms: end.and_then(|end| end.times.first_token_ms),
         ended_ms: end.map(|end| end.at_ms),
     }
+}
+
+pub(crate) fn unknown(id: &JobId) -> ErrorBody {
+    ErrorBody::new(
+        ErrorCode::NotFound,
+        format!("job {id} is not known, or ended more than 15 minutes ago"),
+    )
+}
+
+/// What stands where the record was.
+pub(crate) fn expired(id: &JobId) -> ErrorBody {
+    ErrorBody::new(
+        ErrorCode::Gone,
+        format!("job {id} ended more than 15 minutes ago: its answer is not kept any more"),
+    )
 }

@@ -1,21 +1,15 @@
 //! How jobs end: stopped, failed for good, or told by their agent.
 
 use super::{Holder, event};
-use crate::effects::Done;
 use crate::view::summary;
+use crate::{Effect, Note, Phase};
 use orchion_contract::job::{CancelOrder, CancelReason, JobEnd, Outcome};
 use orchion_contract::transcript::Final;
 use orchion_contract::{ErrorBody, ErrorCode, JobId};
-use orchion_scheduler_core::Phase;
-use std::time::Duration;
-
-/// An agent ends a job at its deadline by itself; this much later we do.
-const DEADLINE_SLACK: Duration = Duration::from_millis(500);
 
 impl Holder {
     /// Ends a job that somebody, or the clock, does not want any more.
-    pub(crate) fn stop(&mut self, id: &JobId, reason: CancelReason) {
-        let now = self.now();
+    pub(super) fn stop(&mut self, id: &JobId, reason: CancelReason) {
         let Some(job) = self.state.job(id) else {
             return;
         };
@@ -23,11 +17,6 @@ impl Holder {
         let to = job.record.assigned.as_ref().map(|to| to.node.clone());
         match (job.phase, to) {
             (Phase::Ending, _) => {}
-            (Phase::Ordered | Phase::Running, Some(_))
-                if reason == CancelReason::Deadline && now < job.deadline + DEADLINE_SLACK =>
-            {
-                self.next_plan = Some(job.deadline + DEADLINE_SLACK);
-            }
             (Phase::Ordered | Phase::Running, Some(node)) => {
                 self.state.ending(id);
                 self.state.update(id, |job| job.stop_reason = Some(reason));
@@ -37,7 +26,7 @@ impl Holder {
                     epoch: self.epoch,
                     reason,
                 };
-                self.under_way.push(self.hands.cancel(node, order));
+                self.effects.push_back(Effect::Cancel { node, order });
             }
             (Phase::Queued | Phase::Opening | Phase::Ordered | Phase::Running, _) => {
                 self.state.ending(id);
@@ -70,7 +59,7 @@ impl Holder {
         self.write_final(id, Outcome::Failed, Some(error));
     }
 
-    pub(super) fn write_final(&mut self, id: &JobId, outcome: Outcome, error: Option<ErrorBody>) {
+    fn write_final(&mut self, id: &JobId, outcome: Outcome, error: Option<ErrorBody>) {
         let Some(job) = self.state.job(id) else {
             return;
         };
@@ -85,12 +74,16 @@ impl Holder {
             continued: None,
             times: Default::default(),
         };
-        self.under_way
-            .push(self.hands.finalize(job.record.reader.clone(), *id, end));
+        let reader = job.record.reader.clone();
+        self.effects.push_back(Effect::Finalize {
+            reader,
+            job: *id,
+            end: Box::new(end),
+        });
     }
 
     /// A job has ended: its slot is free, history is told, then the record.
-    pub(crate) fn end(&mut self, id: &JobId, end: JobEnd) {
+    pub(super) fn end(&mut self, id: &JobId, end: JobEnd) {
         let Some(job) = self.state.remove(id) else {
             return;
         };
@@ -103,22 +96,23 @@ impl Holder {
         record.end = Some(end);
         record.spec = None;
         let told = summary(&record, false, None);
-        tracing::debug!(job.id = %id, job.state = %record.state, attempt = record.attempt, "job {id} is {}", record.state);
-        self.under_way.push(self.hands.tell_end(told.clone()));
-        self.under_way
-            .push(self.hands.tell_state(event(&record, "it has ended")));
+        self.note(Note::Ended {
+            job: *id,
+            state: record.state,
+            attempt: record.attempt,
+        });
+        let event = event(&record, self.at, "it has ended");
+        self.effects
+            .push_back(Effect::TellEnd(Box::new(told.clone())));
+        self.effects.push_back(Effect::TellState(event));
         self.remember(record);
         let cancelers = self
             .open
             .get_mut(id)
             .map(|open| std::mem::take(&mut open.cancelers))
             .unwrap_or_default();
-        for question in cancelers {
-            let told = told.clone();
-            self.under_way.push(Box::pin(async move {
-                question.answer(Ok(told)).await;
-                Done::Nothing
-            }));
+        for token in cancelers {
+            self.describe(token, Ok(told.clone()));
         }
         self.must_plan = true;
     }

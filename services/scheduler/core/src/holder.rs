@@ -1,0 +1,343 @@
+//! The scheduler in charge: hears what happened, says what to do.
+//!
+//! One holder is one stay in charge, under one epoch of the lease. It begins by
+//! reading everything ([`takeover`]); then it plans whenever something changed.
+//! Writes of one job are serialized by its [`Ledger`]. Who was told of something
+//! by an [`Effect`] may be asked again: every input may come twice, late or never.
+
+mod endings;
+mod news;
+mod questions;
+mod records;
+mod takeover;
+
+use crate::gateways::Gateways;
+use crate::{
+    ClusterState, Durations, Effect, Input, Ledger, Limits, Moment, Note, Now, Phase, Step, Token,
+    plan,
+};
+use orchion_contract::job::{Admission, CancelOrder, CancelReason, Job, JobEvent, RunOrder};
+use orchion_contract::transcript::Mark;
+use orchion_contract::{JobId, NodeId, ReaderId};
+use records::Stamp;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+use takeover::Stage;
+
+/// Ended jobs kept in memory; older ones are read from their records.
+const REMEMBERED: usize = 10_000;
+/// Longest time between two looks at what may be overdue.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What hangs on a job beside its record.
+#[derive(Debug)]
+struct Open {
+    ledger: Ledger,
+    /// What was written last, to know it again.
+    written: Option<Stamp>,
+    /// Who waits for the admission to be stored.
+    admissions: Vec<Token>,
+    /// Who waits for the end.
+    cancelers: Vec<Token>,
+}
+
+impl Open {
+    fn new(revision: u64) -> Self {
+        Self {
+            ledger: Ledger::new(revision),
+            written: None,
+            admissions: Vec::new(),
+            cancelers: Vec::new(),
+        }
+    }
+}
+
+/// The scheduler in charge.
+#[derive(Debug)]
+pub struct Holder {
+    epoch: u64,
+    limits: Limits,
+    at: Moment,
+    stage: Stage,
+    state: ClusterState,
+    open: BTreeMap<JobId, Open>,
+    /// Records of jobs that ended: being written, or remembered.
+    ended: BTreeMap<JobId, Job>,
+    ended_order: VecDeque<JobId>,
+    touched: BTreeSet<JobId>,
+    effects: VecDeque<Effect>,
+    durations: Durations,
+    gateways: Gateways,
+    next_plan: Option<Now>,
+    next_look: Now,
+    must_plan: bool,
+}
+
+impl Holder {
+    /// Takes over under this epoch of the lease.
+    #[must_use]
+    pub fn new(epoch: u64, limits: Limits) -> Self {
+        Self {
+            epoch,
+            limits,
+            at: Moment::default(),
+            stage: Stage::default(),
+            state: ClusterState::default(),
+            open: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            ended_order: VecDeque::new(),
+            touched: BTreeSet::new(),
+            effects: VecDeque::new(),
+            durations: Durations::default(),
+            gateways: Gateways::default(),
+            next_plan: None,
+            next_look: Now::ZERO,
+            must_plan: true,
+        }
+    }
+
+    /// Takes in what happened. Planning waits for [`Holder::next_effect`], so
+    /// that things which happen together are decided together.
+    pub fn handle(&mut self, input: Input, at: Moment) {
+        if matches!(self.stage, Stage::Void) {
+            return;
+        }
+        self.at = at;
+        match input {
+            Input::Node { id, node } => self.node_changed(&id, node.as_deref()),
+            Input::Gateway { gateway, lives } => self.gateway_changed(gateway, lives),
+            Input::Beat(beat) => self.heartbeat(&beat),
+            Input::NodesLoaded => self.nodes_loaded(),
+            Input::GatewaysLoaded => self.gateways_loaded(),
+            Input::Records(records) => self.records_loaded(records),
+            Input::Last { job, last } => self.last_read(&job, last.as_deref()),
+            Input::Asked { token, question } => self.asked(token, question),
+            Input::Time { connected_for } => self.time(connected_for),
+            Input::Written { job, result } => self.written(&job, result),
+            Input::Read { job, found } => self.read(&job, found),
+            Input::Replied {
+                job,
+                attempt,
+                reply,
+            } => self.replied(&job, attempt, reply),
+            Input::Opened { job, attempt, end } => self.opened(&job, attempt, end),
+            Input::Finalized { job, end } => self.end(&job, crate::job_end(&end, at.unix_ms)),
+            Input::Canceled { job, reply } => self.canceled(&job, reply),
+            Input::Told { job } => self.touch(&job),
+            Input::LookedUp { token, job, found } => self.looked_up(token, &job, found),
+        }
+    }
+
+    /// The next thing to do, if any.
+    pub fn next_effect(&mut self) -> Option<Effect> {
+        if self.effects.is_empty() && self.is_in_charge() {
+            self.decide();
+        }
+        self.effects.pop_front()
+    }
+
+    /// When [`Input::Time`] is wanted though nothing happened.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Now> {
+        if !self.is_in_charge() {
+            return None;
+        }
+        let plan = self.next_plan.unwrap_or(self.next_look);
+        Some(plan.min(self.next_look))
+    }
+
+    /// Whether everything is read. Before, no question may be asked.
+    #[must_use]
+    pub fn is_in_charge(&self) -> bool {
+        matches!(self.stage, Stage::InCharge)
+    }
+
+    /// What is known of the cluster.
+    #[must_use]
+    pub fn state(&self) -> &ClusterState {
+        &self.state
+    }
+
+    /// Jobs whose last write is not stored yet, or whose end is not told yet.
+    #[must_use]
+    pub fn unsettled_records(&self) -> usize {
+        let unsettled =
+            |(id, open): &(&JobId, &Open)| !open.ledger.is_clean() || self.state.job(id).is_none();
+        self.open.iter().filter(unsettled).count()
+    }
+
+    /// Plans until nothing is left to do, then writes what has changed.
+    fn decide(&mut self) {
+        while std::mem::take(&mut self.must_plan) {
+            let plan = plan(&self.state, self.at.now, self.at.unix_ms);
+            self.next_plan = plan.next;
+            for step in plan.steps {
+                self.must_plan = true;
+                self.perform(step);
+            }
+        }
+        for job in std::mem::take(&mut self.touched) {
+            self.write(&job);
+        }
+    }
+
+    fn perform(&mut self, step: Step) {
+        match step {
+            Step::Assign { job, assignment } => {
+                let before = self.state.job(&job).map_or(0, |job| job.record.attempt);
+                if before == 0 {
+                    self.state.assign(&job, assignment, Phase::Ordered);
+                    // The chain makes it safe to order before the record is stored.
+                    self.touch(&job);
+                    self.order(&job);
+                } else {
+                    let mark = Mark {
+                        attempt: before + 1,
+                        node: assignment.node.clone(),
+                        instance: assignment.instance.clone(),
+                    };
+                    self.state.assign(&job, assignment, Phase::Opening);
+                    self.open_attempt(&job, mark);
+                }
+                self.tell_state(&job, "placed");
+            }
+            Step::Release { job, reason } => {
+                // Nobody tells what it stored: as long as nobody does, it stored something.
+                self.state.update(&job, |job| job.has_prefix = true);
+                self.note(Note::WaitsAgain {
+                    job,
+                    reason: reason.to_owned(),
+                });
+                self.release(&job, reason);
+            }
+            Step::Expire { job } => self.stop(&job, CancelReason::Deadline),
+        }
+    }
+
+    fn open_attempt(&mut self, id: &JobId, mark: Mark) {
+        if let Some(job) = self.state.job(id) {
+            let reader = job.record.reader.clone();
+            self.effects.push_back(Effect::Open {
+                reader,
+                job: *id,
+                mark,
+            });
+        }
+    }
+
+    fn release(&mut self, id: &JobId, reason: &str) {
+        self.state.release(id);
+        self.touch(id);
+        self.tell_state(id, reason);
+        self.must_plan = true;
+    }
+
+    /// Sends the order of the job's attempt.
+    fn order(&mut self, id: &JobId) {
+        let (at, epoch) = (self.at, self.epoch);
+        self.state.update(id, |job| {
+            job.ordered_at = at.now;
+            if job.phase == Phase::Opening {
+                job.phase = Phase::Ordered;
+            }
+        });
+        let Some(job) = self.state.job(id) else {
+            return;
+        };
+        let record = &job.record;
+        let (Some(to), Some(spec)) = (record.assigned.as_ref(), record.spec.as_ref()) else {
+            return;
+        };
+        let order = RunOrder {
+            job: record.id,
+            reader: record.reader.clone(),
+            attempt: record.attempt,
+            instance: to.instance.clone(),
+            replica: to.replica.clone(),
+            epoch,
+            spec: spec.clone(),
+            prefix_by: record.prefix_by.clone(),
+            remaining_ms: record.deadline_at_ms.saturating_sub(at.unix_ms),
+            correlation_id: record.correlation_id.clone(),
+        };
+        let node = to.node.clone();
+        self.effects.push_back(Effect::Order {
+            node,
+            order: Box::new(order),
+        });
+    }
+
+    fn drop_attempt(&mut self, node: &NodeId, job: JobId, attempt: u32) {
+        let order = CancelOrder {
+            job,
+            attempt,
+            epoch: self.epoch,
+            reason: CancelReason::Superseded,
+        };
+        let node = node.clone();
+        self.effects.push_back(Effect::Drop { node, order });
+    }
+
+    fn tell_state(&mut self, id: &JobId, reason: &str) {
+        if let Some(job) = self.state.job(id) {
+            let event = event(&job.record, self.at, reason);
+            self.effects.push_back(Effect::TellState(event));
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        self.effects.push_back(Effect::Note(note));
+    }
+
+    fn gateway_expected(&mut self, gateway: &ReaderId) {
+        self.gateways.expect(gateway, self.at.now);
+    }
+
+    /// Where an admitted job stands.
+    fn admission(&self, id: &JobId) -> Option<Admission> {
+        if let Some(record) = self.ended.get(id) {
+            return Some(Admission {
+                job: *id,
+                reader: record.reader.clone(),
+                state: record.state,
+                queue_position: 0,
+                predicted_start_ms: 0,
+                backoff_ms: 0,
+                existed: true,
+            });
+        }
+        let job = self.state.job(id)?;
+        let position = self.state.position(id);
+        let model = &job.record.model;
+        let slots = self
+            .state
+            .replicas_of(model)
+            .filter_map(|key| self.state.replica(key));
+        let slots: u32 = slots.map(|(_, view)| view.replica.slots).sum();
+        let predicted_start_ms = position.map_or(0, |position| {
+            self.durations.until_start(model, position, slots)
+        });
+        let queued = self.state.queue_length(model);
+        let crowded = queued * 5 > self.limits.queue_capacity * 4;
+        Some(Admission {
+            job: *id,
+            reader: job.record.reader.clone(),
+            state: job.record.state,
+            queue_position: position.unwrap_or_default(),
+            predicted_start_ms,
+            backoff_ms: if crowded { predicted_start_ms } else { 0 },
+            existed: false,
+        })
+    }
+}
+
+fn event(record: &Job, at: Moment, reason: &str) -> JobEvent {
+    JobEvent {
+        job: record.id,
+        state: record.state,
+        attempt: record.attempt,
+        node: record.assigned.as_ref().map(|to| to.node.clone()),
+        at_ms: at.unix_ms,
+        reason: reason.to_owned(),
+    }
+}

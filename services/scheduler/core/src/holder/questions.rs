@@ -1,0 +1,188 @@
+//! Answering what is asked of the scheduler in charge.
+
+use super::{Holder, Open};
+use crate::view::{expired, record, summary, unknown};
+use crate::{Effect, Phase, Question, Token, check};
+use orchion_contract::job::{
+    Admission, CancelJob, Door, FollowJob, Job, JobList, JobSummary, ListJobs, Submit,
+};
+use orchion_contract::{ErrorBody, ErrorCode, JobId};
+use std::cmp::Reverse;
+use std::time::Duration;
+
+/// Jobs in one list, when the caller does not say, and at most.
+const LISTED: u32 = 100;
+const LISTED_AT_MOST: u32 = 1000;
+
+impl Holder {
+    pub(super) fn asked(&mut self, token: Token, question: Question) {
+        match question {
+            Question::Submit(submit) => self.submit(token, *submit),
+            Question::Get(job) => self.get(token, job),
+            Question::List(ask) => {
+                let list = self.list(&ask);
+                self.effects.push_back(Effect::List { token, list });
+            }
+            Question::Cancel(cancel) => self.cancel(token, &cancel),
+            Question::Ended(batch) => {
+                for end in &batch.ends {
+                    self.attempt_ended(end);
+                }
+                self.effects.push_back(Effect::Acknowledge { token });
+            }
+            Question::Follow(follow) => self.take_follow(token, follow),
+        }
+    }
+
+    pub(super) fn admit(&mut self, token: Token, answer: Result<Admission, ErrorBody>) {
+        self.effects.push_back(Effect::Admit { token, answer });
+    }
+
+    pub(super) fn describe(&mut self, token: Token, answer: Result<JobSummary, ErrorBody>) {
+        let answer = answer.map(Box::new);
+        self.effects.push_back(Effect::Describe { token, answer });
+    }
+
+    fn submit(&mut self, token: Token, submit: Submit) {
+        let (id, at) = (submit.job, self.at);
+        let known = self
+            .state
+            .job(&id)
+            .map(|job| &job.record)
+            .or_else(|| self.ended.get(&id));
+        if let Some(known) = known {
+            let same = known.request_digest == submit.spec.digest();
+            self.submit_again(token, &id, same);
+            return;
+        }
+        if let Err(refusal) = check(&submit, &self.state, self.limits, at.now) {
+            self.admit(token, Err(refusal));
+            return;
+        }
+        if submit.door == Door::Chat {
+            self.gateway_expected(&submit.reader);
+        }
+        let job = record(submit, self.state.next_queue_seq(), at.unix_ms);
+        let deadline = at.now + Duration::from_millis(job.deadline_at_ms - job.created_ms);
+        let mut open = Open::new(0);
+        open.admissions.push(token);
+        self.open.insert(id, open);
+        self.state.insert(job, deadline, at.now);
+        self.touch(&id);
+        self.must_plan = true;
+    }
+
+    /// The same id once more: the same answer for the same request.
+    fn submit_again(&mut self, token: Token, id: &JobId, same: bool) {
+        if !same {
+            let message = format!("job {id} exists with another request: choose another id");
+            let refusal = ErrorBody::new(ErrorCode::Conflict, message).about("task_id");
+            self.admit(token, Err(refusal));
+            return;
+        }
+        match self.open.get_mut(id) {
+            Some(open) if !open.ledger.is_stored() => open.admissions.push(token),
+            Some(_) | None => {
+                let admission = self.admission(id).map(|found| Admission {
+                    existed: true,
+                    ..found
+                });
+                self.admit(token, admission.ok_or_else(|| unknown(id)));
+            }
+        }
+    }
+
+    fn get(&mut self, token: Token, job: JobId) {
+        match self.summary_of(&job) {
+            Some(found) => self.describe(token, Ok(found)),
+            None => self.effects.push_back(Effect::LookUp { token, job }),
+        }
+    }
+
+    /// What the record says of a job that is not in memory.
+    pub(super) fn looked_up(
+        &mut self,
+        token: Token,
+        job: &JobId,
+        found: Result<Option<Option<Box<Job>>>, String>,
+    ) {
+        let answer = match found {
+            Ok(Some(Some(record))) => Ok(summary(&record, false, None)),
+            Ok(Some(None)) => Err(expired(job)),
+            Ok(None) => Err(unknown(job)),
+            Err(error) => Err(ErrorBody::new(
+                ErrorCode::PoolUnready,
+                format!("the job store does not answer: {error}"),
+            )),
+        };
+        self.describe(token, answer);
+    }
+
+    fn summary_of(&self, id: &JobId) -> Option<JobSummary> {
+        match self.state.job(id) {
+            Some(job) => Some(summary(
+                &job.record,
+                job.phase == Phase::Running,
+                self.state.position(id),
+            )),
+            None => self
+                .ended
+                .get(id)
+                .map(|record| summary(record, false, None)),
+        }
+    }
+
+    fn list(&self, ask: &ListJobs) -> JobList {
+        let limit = ask.limit.unwrap_or(LISTED).min(LISTED_AT_MOST) as usize;
+        let open = self
+            .state
+            .jobs()
+            .filter_map(|job| self.summary_of(&job.record.id));
+        let wanted = |job: &JobSummary| {
+            ask.state.is_none_or(|state| state == job.state)
+                && ask
+                    .node
+                    .as_ref()
+                    .is_none_or(|node| Some(node) == job.node.as_ref())
+                && ask.model.as_ref().is_none_or(|model| *model == job.model)
+        };
+        let ended = self
+            .ended
+            .values()
+            .map(|record| summary(record, false, None));
+        let mut jobs: Vec<JobSummary> = open.chain(ended).filter(wanted).collect();
+        jobs.sort_by_key(|job| Reverse((job.created_ms, job.id)));
+        jobs.truncate(limit);
+        JobList { jobs }
+    }
+
+    fn cancel(&mut self, token: Token, cancel: &CancelJob) {
+        let open = self
+            .open
+            .get_mut(&cancel.job)
+            .filter(|_| self.state.job(&cancel.job).is_some());
+        match open {
+            Some(open) => {
+                open.cancelers.push(token);
+                self.stop(&cancel.job, cancel.reason);
+            }
+            None => self.get(token, cancel.job),
+        }
+    }
+
+    fn take_follow(&mut self, token: Token, follow: FollowJob) {
+        let FollowJob { job, gateway } = follow;
+        let depends = self
+            .state
+            .job(&job)
+            .is_some_and(|job| job.record.gateway.is_some());
+        if depends {
+            self.gateway_expected(&gateway);
+            self.state
+                .update(&job, |job| job.record.gateway = Some(gateway));
+            self.touch(&job);
+        }
+        let found = self.summary_of(&job).ok_or_else(|| unknown(&job));
+        self.describe(token, found);
+    }
+}

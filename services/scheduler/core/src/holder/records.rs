@@ -1,0 +1,186 @@
+//! Writing records: one compare-and-set at a time, answered when stored.
+
+use super::Holder;
+use crate::{Effect, Note, Phase, Token, Write, WriteError};
+use orchion_contract::job::{ENDED_RETENTION_S, Job, JobState};
+use orchion_contract::{
+    ErrorBody, ErrorCode, InstanceId, JobId, NodeId, ReaderId, ReplicaId, UnixMs,
+};
+use std::time::Duration;
+
+/// What a record said when it was written, as far as two writes of one job differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stamp {
+    state: JobState,
+    attempt: u32,
+    failures: u32,
+    assigned: Option<(NodeId, InstanceId, ReplicaId, UnixMs)>,
+    gateway: Option<ReaderId>,
+    queue_seq: u64,
+    created_ms: UnixMs,
+}
+
+impl Stamp {
+    fn of(job: &Job) -> Self {
+        let assigned = job.assigned.as_ref().map(|to| {
+            (
+                to.node.clone(),
+                to.instance.clone(),
+                to.replica.clone(),
+                to.at_ms,
+            )
+        });
+        Self {
+            state: job.state,
+            attempt: job.attempt,
+            failures: job.failures,
+            assigned,
+            gateway: job.gateway.clone(),
+            queue_seq: job.queue_seq,
+            created_ms: job.created_ms,
+        }
+    }
+}
+
+impl Holder {
+    pub(super) fn touch(&mut self, id: &JobId) {
+        if let Some(open) = self.open.get_mut(id) {
+            open.ledger.touch();
+            self.touched.insert(*id);
+        }
+    }
+
+    fn record_of(&self, id: &JobId) -> Option<&Job> {
+        match self.state.job(id) {
+            Some(job) => Some(&job.record),
+            None => self.ended.get(id),
+        }
+    }
+
+    pub(super) fn write(&mut self, id: &JobId) {
+        let next = self
+            .open
+            .get_mut(id)
+            .and_then(|open| open.ledger.next_write());
+        match next {
+            Some(Write::Set { expected }) => {
+                let Some(record) = self.record_of(id).cloned() else {
+                    return;
+                };
+                if let Some(open) = self.open.get_mut(id) {
+                    open.written = Some(Stamp::of(&record));
+                }
+                let ended = record.state.is_ended();
+                self.effects.push_back(Effect::Write {
+                    record: Box::new(record),
+                    expected,
+                    ttl: ended.then(|| Duration::from_secs(ENDED_RETENTION_S)),
+                });
+            }
+            Some(Write::Read) => self.effects.push_back(Effect::ReadRecord { job: *id }),
+            None => {}
+        }
+    }
+
+    pub(super) fn written(&mut self, job: &JobId, result: Result<u64, WriteError>) {
+        let Some(open) = self.open.get_mut(job) else {
+            return;
+        };
+        match result {
+            Ok(revision) => {
+                open.ledger.written(revision);
+                self.stored(job);
+            }
+            Err(WriteError::Full(error)) if !open.ledger.is_stored() => {
+                self.not_admitted(job, error);
+            }
+            Err(WriteError::Full(_) | WriteError::Unsure) => {
+                open.ledger.unsure();
+                self.touched.insert(*job);
+            }
+        }
+    }
+
+    pub(super) fn read(&mut self, job: &JobId, found: Option<(u64, Option<Box<Job>>)>) {
+        let digest = self
+            .record_of(job)
+            .map(|record| record.request_digest.clone());
+        let Some(open) = self.open.get_mut(job) else {
+            return;
+        };
+        match found {
+            Some((revision, None)) => open.ledger.is_free(revision),
+            Some((revision, Some(found))) => {
+                // Compared with what was written, not with what is to be written next.
+                let ours = open.written.as_ref() == Some(&Stamp::of(&found))
+                    && digest.as_ref() == Some(&found.request_digest);
+                if !open.ledger.read(Some((revision, ours))) {
+                    return self.is_void(*job);
+                }
+            }
+            None => {
+                if !open.ledger.read(None) {
+                    return self.is_void(*job);
+                }
+            }
+        }
+        self.touched.insert(*job);
+        self.stored(job);
+    }
+
+    /// The record is stored as far as it goes.
+    fn stored(&mut self, id: &JobId) {
+        let Some(open) = self.open.get_mut(id) else {
+            return;
+        };
+        if open.ledger.is_stored() && !open.admissions.is_empty() {
+            let tokens = std::mem::take(&mut open.admissions);
+            if let Some(admission) = self.admission(id) {
+                self.admit_all(tokens, &Ok(admission));
+            }
+        }
+        let Some(open) = self.open.get(id) else {
+            return;
+        };
+        if !open.ledger.is_clean() {
+            self.touched.insert(*id);
+            return;
+        }
+        match self.state.job(id).map(|job| job.phase) {
+            Some(Phase::Opening) => self.order(id),
+            Some(Phase::Queued | Phase::Ordered | Phase::Running | Phase::Ending) => {}
+            // The end is on record: nothing is open any more.
+            None => {
+                self.open.remove(id);
+            }
+        }
+    }
+
+    /// The store is full: nothing of the job may stay.
+    fn not_admitted(&mut self, id: &JobId, error: String) {
+        self.note(Note::NotStored { job: *id, error });
+        let assigned = self
+            .state
+            .remove(id)
+            .and_then(|job| job.record.assigned.map(|to| (to, job.record.attempt)));
+        if let Some((to, attempt)) = assigned {
+            self.drop_attempt(&to.node, *id, attempt);
+        }
+        let message =
+            "the job store takes nothing now: free disk space on the NATS host, then try again";
+        let failure = ErrorBody::new(ErrorCode::PoolUnready, message);
+        if let Some(open) = self.open.remove(id) {
+            self.admit_all(open.admissions, &Err(failure));
+        }
+    }
+
+    fn admit_all(
+        &mut self,
+        tokens: Vec<Token>,
+        answer: &Result<orchion_contract::job::Admission, ErrorBody>,
+    ) {
+        for token in tokens {
+            self.admit(token, answer.clone());
+        }
+    }
+}

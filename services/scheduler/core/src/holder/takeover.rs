@@ -1,0 +1,178 @@
+//! Taking over: what is recorded and what is written.
+//!
+//! Nodes and gateways first, then every record, then the last entry of the
+//! transcript of every open job, which goes before its record. Only then is
+//! anything planned or answered.
+
+use super::{Holder, Open, REMEMBERED};
+use crate::{Adopted, Effect, Note, Phase, adopt};
+use orchion_contract::JobId;
+use orchion_contract::job::{Job, JobState};
+use orchion_contract::transcript::Entry;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Transcripts read at once.
+const READ_AT_ONCE: usize = 64;
+
+/// How far the takeover is.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// What is there, and who, is being told.
+    Looking { nodes: bool, gateways: bool },
+    /// Records are being read, or the transcripts of these.
+    Reading {
+        waiting: Vec<(Job, u64)>,
+        asked: BTreeMap<JobId, (Job, u64)>,
+    },
+    /// Everything is read.
+    InCharge,
+    /// Somebody else has written: nothing is done any more.
+    Void,
+}
+
+impl Default for Stage {
+    fn default() -> Self {
+        Self::Looking {
+            nodes: false,
+            gateways: false,
+        }
+    }
+}
+
+impl Holder {
+    pub(super) fn nodes_loaded(&mut self) {
+        if let Stage::Looking { nodes, .. } = &mut self.stage {
+            *nodes = true;
+        }
+        self.looked();
+    }
+
+    pub(super) fn gateways_loaded(&mut self) {
+        if let Stage::Looking { gateways, .. } = &mut self.stage {
+            *gateways = true;
+        }
+        self.looked();
+    }
+
+    fn looked(&mut self) {
+        if matches!(
+            self.stage,
+            Stage::Looking {
+                nodes: true,
+                gateways: true
+            }
+        ) {
+            self.stage = Stage::Reading {
+                waiting: Vec::new(),
+                asked: BTreeMap::new(),
+            };
+            self.effects.push_back(Effect::LoadRecords);
+        }
+    }
+
+    pub(super) fn records_loaded(&mut self, records: Vec<(Job, u64)>) {
+        let (ended, open): (Vec<_>, Vec<_>) = records
+            .into_iter()
+            .partition(|(job, _)| job.state.is_ended());
+        for (job, _) in ended {
+            self.remember(job);
+        }
+        if let Stage::Reading { waiting, .. } = &mut self.stage {
+            *waiting = open;
+        }
+        self.read_on();
+    }
+
+    pub(super) fn last_read(&mut self, job: &JobId, last: Option<&Entry>) {
+        let Stage::Reading { asked, .. } = &mut self.stage else {
+            return;
+        };
+        if let Some((job, revision)) = asked.remove(job) {
+            self.adopt(job, revision, last);
+        }
+        self.read_on();
+    }
+
+    fn read_on(&mut self) {
+        let Stage::Reading { waiting, asked } = &mut self.stage else {
+            return;
+        };
+        while asked.len() < READ_AT_ONCE
+            && let Some((job, revision)) = waiting.pop()
+        {
+            self.effects.push_back(Effect::ReadLast {
+                reader: job.reader.clone(),
+                job: job.id,
+            });
+            asked.insert(job.id, (job, revision));
+        }
+        if asked.is_empty() {
+            self.stage = Stage::InCharge;
+            self.next_look = self.at.now + super::TICK;
+            self.note(Note::InCharge {
+                open: self.state.open_jobs(),
+            });
+            self.resume();
+        }
+    }
+
+    /// An open job, as its record and its transcript tell.
+    fn adopt(&mut self, mut job: Job, revision: u64, last: Option<&Entry>) {
+        let (id, at) = (job.id, self.at);
+        let adopted = adopt(&job, last, at.unix_ms);
+        let left = Duration::from_millis(job.deadline_at_ms.saturating_sub(at.unix_ms));
+        if let Adopted::Opened { attempt } = adopted {
+            job.attempt = attempt;
+            job.state = JobState::Pending;
+        }
+        if let Some(gateway) = &job.gateway {
+            self.gateways.expect(gateway, at.now);
+        }
+        self.open.insert(id, Open::new(revision));
+        self.state.insert(job, at.now + left, at.now);
+        match adopted {
+            Adopted::Ended(end) => self.end(&id, *end),
+            Adopted::Opened { .. } => self.state.update(&id, |job| job.has_prefix = true),
+            Adopted::AsRecorded { has_prefix } => {
+                self.state.update(&id, |job| job.has_prefix |= has_prefix);
+            }
+        }
+    }
+
+    /// A job that ended a while ago.
+    pub(super) fn remember(&mut self, job: Job) {
+        self.state.saw_queue_seq(job.queue_seq);
+        self.ended_order.push_back(job.id);
+        self.ended.insert(job.id, job);
+        while self.ended_order.len() > REMEMBERED {
+            if let Some(oldest) = self
+                .ended_order
+                .pop_front()
+                .filter(|oldest| !self.open.contains_key(oldest))
+            {
+                self.ended.remove(&oldest);
+            }
+        }
+    }
+
+    /// Sends every order again: agents answer what they have, and learn our epoch.
+    fn resume(&mut self) {
+        let placed: Vec<JobId> = self
+            .state
+            .jobs()
+            .filter(|job| job.phase == Phase::Ordered)
+            .map(|job| job.record.id)
+            .collect();
+        for job in placed {
+            self.order(&job);
+        }
+    }
+
+    /// Nothing that is known here counts any more.
+    pub(super) fn is_void(&mut self, job: JobId) {
+        self.stage = Stage::Void;
+        self.effects.clear();
+        self.effects.push_back(Effect::Reread { job });
+    }
+}

@@ -1,0 +1,167 @@
+//! Being in charge: the core's inputs and effects, joined to the bus.
+
+use crate::config::Scheduler;
+use crate::desk::Desk;
+use crate::effects::{Hands, UnderWay};
+use crate::questions::Asked;
+use crate::unix_ms;
+use anyhow::bail;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use orchion_bus::{Bus, LeaseHandle};
+use orchion_scheduler_core::{Effect, Holder, Input, Limits, Moment, Note, Now};
+use std::time::{Duration, Instant};
+
+/// One stay in charge.
+pub(crate) struct Charge {
+    holder: Holder,
+    hands: Hands,
+    desk: Desk,
+    bus: Bus,
+    lease: LeaseHandle,
+    epoch: u64,
+    start: Instant,
+    under_way: FuturesUnordered<UnderWay>,
+}
+
+impl Charge {
+    pub(crate) fn new(bus: &Bus, lease: &LeaseHandle, epoch: u64, settings: &Scheduler) -> Self {
+        let limits = Limits {
+            queue_capacity: settings.queue_capacity,
+            gone_after: settings.gone_after.0,
+        };
+        Self {
+            holder: Holder::new(epoch, limits),
+            hands: Hands::new(bus),
+            desk: Desk::default(),
+            bus: bus.clone(),
+            lease: lease.clone(),
+            epoch,
+            start: Instant::now(),
+            under_way: FuturesUnordered::new(),
+        }
+    }
+
+    /// Whether everything is read, so that questions may be asked.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.holder.is_in_charge()
+    }
+
+    pub(crate) fn ask(&mut self, asked: Asked) {
+        let input = self.desk.take_in(asked);
+        self.hear(input);
+    }
+
+    pub(crate) fn hear(&mut self, input: Input) {
+        self.holder.handle(input, self.moment());
+    }
+
+    /// Time has passed.
+    pub(crate) fn look(&mut self) {
+        let connected_for = self.bus.connected_since().map(|since| since.elapsed());
+        self.hear(Input::Time { connected_for });
+    }
+
+    /// When to look again though nothing happened.
+    pub(crate) fn next_wake(&self) -> Instant {
+        let at = self.holder.next_deadline();
+        at.map_or_else(Instant::now, |at| self.start + at)
+    }
+
+    pub(crate) fn has_work(&self) -> bool {
+        !self.under_way.is_empty()
+    }
+
+    /// The next thing that came back.
+    pub(crate) async fn done(&mut self) -> Option<Input> {
+        while let Some(done) = self.under_way.next().await {
+            if done.is_some() {
+                return done;
+            }
+        }
+        None
+    }
+
+    /// Does all that the core wants done. An error means that we may not be in charge.
+    pub(crate) fn perform(&mut self) -> anyhow::Result<()> {
+        while let Some(effect) = self.holder.next_effect() {
+            self.start_on(effect)?;
+        }
+        Ok(())
+    }
+
+    fn start_on(&mut self, effect: Effect) -> anyhow::Result<()> {
+        let hands = &self.hands;
+        let work = match effect {
+            Effect::LoadRecords => Some(hands.load_records()),
+            Effect::ReadLast { reader, job } => Some(hands.read_last(reader, job)),
+            Effect::Write {
+                record,
+                expected,
+                ttl,
+            } => Some(hands.write(record, expected, ttl)),
+            Effect::ReadRecord { job } => Some(hands.read(job)),
+            Effect::Order { node, order } => Some(hands.order(node, order)),
+            Effect::Open { reader, job, mark } => Some(hands.open(reader, job, mark)),
+            Effect::Finalize { reader, job, end } => Some(hands.finalize(reader, job, end)),
+            Effect::Cancel { node, order } => Some(hands.cancel(node, order)),
+            Effect::Drop { node, order } => Some(hands.drop_attempt(node, order)),
+            Effect::TellEnd(summary) => Some(hands.tell_end(summary)),
+            Effect::TellState(event) => Some(hands.tell_state(event)),
+            Effect::LookUp { token, job } => Some(hands.look_up(token, job)),
+            Effect::Admit { token, answer } => self.desk.admit(token, answer),
+            Effect::Describe { token, answer } => self.desk.describe(token, answer),
+            Effect::List { token, list } => self.desk.list(token, list),
+            Effect::Acknowledge { token } => self.desk.acknowledge(token),
+            Effect::Outranked(epoch) => {
+                self.lease.outranked(epoch);
+                None
+            }
+            Effect::Reread { job } => bail!("the record of job {job} was written by somebody else"),
+            Effect::Note(note) => {
+                self.log(&note);
+                None
+            }
+        };
+        if let Some(work) = work {
+            self.under_way.push(work);
+        }
+        Ok(())
+    }
+
+    fn log(&self, note: &Note) {
+        match note {
+            Note::WaitsAgain { job, .. } => tracing::warn!(job.id = %job, "{note}"),
+            Note::OrderedAgain { job, node } => {
+                tracing::debug!(job.id = %job, node.id = %node, "{note}");
+            }
+            Note::GatewayGone { gateway, jobs } => {
+                tracing::warn!(gateway.id = %gateway, jobs, "{note}");
+            }
+            Note::NotStored { job, error } => tracing::error!(job.id = %job, error, "{note}"),
+            Note::Ended {
+                job,
+                state,
+                attempt,
+            } => tracing::debug!(job.id = %job, job.state = %state, attempt, "{note}"),
+            Note::InCharge { open } => tracing::info!(
+                lease.epoch = self.epoch,
+                jobs.open = open,
+                duration_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX),
+                "{note}"
+            ),
+        }
+    }
+
+    fn moment(&self) -> Moment {
+        Moment {
+            now: self.now(),
+            unix_ms: unix_ms(),
+        }
+    }
+
+    fn now(&self) -> Now {
+        // Never zero, so that "not before" and "never" differ.
+        self.start.elapsed() + Duration::from_millis(1)
+    }
+}
