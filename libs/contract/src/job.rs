@@ -5,6 +5,7 @@ use crate::error::ErrorBody;
 use crate::id::{InstanceId, JobId, ModelName, NodeId, ReaderId, ReplicaId};
 use crate::node::EngineRef;
 use crate::placement::PlacementSpec;
+use crate::progress::Progress;
 use crate::stores::{BlobRef, hex};
 use crate::transcript::{Continued, Times};
 use serde::{Deserialize, Serialize};
@@ -444,6 +445,9 @@ pub struct JobSummary {
     /// When it reached each step.
     #[serde(default)]
     pub timeline: Timeline,
+    /// What can be said of an open job's future.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
 }
 
 /// When a job reached each step of its life. Queued, assigned and ended are by

@@ -16,6 +16,7 @@ mod idempotency;
 mod large;
 mod openapi;
 mod place;
+mod progress;
 mod query;
 mod router;
 mod routes;

@@ -22,6 +22,7 @@ use crate::routes::{chat, health, jobs, logs, models, nodes, tasks};
         tasks::get,
         tasks::stream,
         tasks::events,
+        tasks::explain,
         tasks::cancel,
         nodes::list,
         nodes::get,

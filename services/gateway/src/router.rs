@@ -134,6 +134,7 @@ fn routes() -> Router<Arc<Gateway>> {
         .route("/v1/tasks/{id}", get(tasks::get))
         .route("/v1/tasks/{id}/stream", get(tasks::stream))
         .route("/v1/tasks/{id}/events", get(tasks::events))
+        .route("/v1/tasks/{id}/explain", get(tasks::explain))
         .route("/v1/tasks/{id}/cancel", post(tasks::cancel))
         .route("/api/nodes", get(nodes::list))
         .route("/api/nodes/{id}", get(nodes::get))

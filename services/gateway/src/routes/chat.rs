@@ -13,7 +13,7 @@ use axum::extract::{Request, State};
 use axum::http::HeaderValue;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use orchion_contract::job::Outcome;
+use orchion_contract::job::{JobState, Outcome};
 use orchion_contract::transcript::Final;
 use orchion_contract::{ErrorBody, ErrorCode, JobId, ModelName};
 use orchion_transcript::Shown;
@@ -22,11 +22,11 @@ use crate::correlation::Correlation;
 use crate::error::{Error, OpenAiError, Result};
 use crate::fields::Fields;
 use crate::idempotency::Named;
-use crate::place;
 use crate::query::Params;
 use crate::running::{Running, Wishes};
 use crate::sse::{self, Silence};
 use crate::state::Gateway;
+use crate::{place, progress};
 use chunks::Chunks;
 use request::ChatRequest;
 use whole::Whole;
@@ -62,7 +62,13 @@ pub(crate) async fn create(State(gateway): State<Arc<Gateway>>, request: Request
     let job = HeaderValue::from_str(&running.follower.job().to_string()).ok();
     let admission = running.admission.take();
     let mut response = if chat.streams {
-        stream(&gateway, running, &model, chat.includes_usage).await?
+        let waiting = match &admission {
+            Some(at) if at.state == JobState::Pending => {
+                progress::watch(&gateway.bus, &at.reader, at.job).await
+            }
+            Some(_) | None => None,
+        };
+        stream(&gateway, running, waiting, &model, chat.includes_usage).await?
     } else {
         complete(&gateway, running, &model).await?
     };
@@ -118,6 +124,7 @@ async fn whole(running: &mut Running, model: &ModelName) -> Result {
 async fn stream(
     gateway: &Arc<Gateway>,
     running: Running,
+    waiting: Option<progress::Watch>,
     model: &ModelName,
     includes_usage: bool,
 ) -> Result<Response> {
@@ -125,6 +132,7 @@ async fn stream(
     let mut stream = ChatStream {
         gateway: gateway.clone(),
         running,
+        waiting,
         chunks,
         includes_usage,
         silence: Silence::new(gateway.config.keep_alive.get()),
@@ -142,6 +150,8 @@ async fn stream(
 struct ChatStream {
     gateway: Arc<Gateway>,
     running: Running,
+    /// Where it stands in the queue, while it waits there.
+    waiting: Option<progress::Watch>,
     chunks: Chunks,
     includes_usage: bool,
     silence: Silence,
@@ -180,6 +190,11 @@ impl ChatStream {
                     read?;
                     self.write()?;
                 }
+                told = progress::next(&mut self.waiting), if self.waiting.is_some() => {
+                    if let Some(told) = told {
+                        progress::comment(&mut self.out, &told);
+                    }
+                }
                 is_silent = self.silence.look() => {
                     self.running.follower.look();
                     if self.running.patience().is_zero() {
@@ -199,6 +214,9 @@ impl ChatStream {
     }
 
     fn write(&mut self) -> Result<()> {
+        if !self.shown.is_empty() {
+            self.waiting = None;
+        }
         for shown in self.shown.drain(..) {
             match shown {
                 Shown::Piece { piece, .. } => self.chunks.piece(&mut self.out, &piece),

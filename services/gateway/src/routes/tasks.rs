@@ -1,6 +1,7 @@
 //! `/v1/tasks`: jobs that go on without their caller, and can be resumed at
 //! any gateway.
 
+mod metrics;
 mod request;
 mod stream;
 
@@ -11,6 +12,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use orchion_contract::job::{CancelJob, CancelReason, Door, JobSummary, Submit};
+use orchion_contract::placement::Explanation;
 use orchion_contract::{ErrorBody, ErrorCode, JobId, rpc};
 use orchion_transcript::Shown;
 use serde::Serialize;
@@ -162,8 +164,9 @@ async fn output(gateway: &Gateway, summary: &JobSummary) -> Result<String> {
 
 /// Follow a task as it is answered, or again from any place
 ///
-/// Events `started`, `token`, `restart`, then one of `end` and `error`. The `id`
-/// of an event is the index of the next piece; `Last-Event-ID` resumes there, at
+/// Events `started`, `token`, `restart`, then one of `end` and `error`; between
+/// them `metrics`, without an `id`: position and estimates while the task waits,
+/// counts and speed while it runs. The `id` of an event is the index of the next piece; `Last-Event-ID` resumes there, at
 /// any gateway.
 #[utoipa::path(get, path = "/v1/tasks/{id}/stream", tag = "tasks",
     params(
@@ -196,9 +199,8 @@ pub(crate) async fn stream(
     let at = from.unwrap_or_default();
     let follower = Follower::stored(&gateway.bus, &gateway.feed, &summary.reader, job, at);
     let running = Running::resume(&gateway, follower, cancels.unwrap_or(false));
-    TaskStream::new(&gateway, running)
-        .answer(&summary, from)
-        .await
+    let stream = TaskStream::new(&gateway, running, &summary).await;
+    stream.answer(&summary, from).await
 }
 
 /// The answer of an expired job: what is still known of it.
@@ -232,6 +234,31 @@ pub(crate) async fn events(
     headers: HeaderMap,
 ) -> Result {
     stream(gateway, id, params, headers).await
+}
+
+/// Why a task is where it is, or nowhere yet
+///
+/// What was decided, with the reason for each node that could have taken it.
+#[utoipa::path(get, path = "/v1/tasks/{id}/explain", tag = "tasks",
+    params(("id" = String, Path, description = "Id of the task")),
+    responses(
+        (status = 200, description = "The decisions, oldest first", body = Explanation),
+        (status = 400, description = "This can be no task's id", body = ErrorBody),
+        (status = 404, description = "No such task, or it ended too long ago", body = ErrorBody),
+    ))]
+pub(crate) async fn explain(
+    State(gateway): State<Arc<Gateway>>,
+    Path(id): Path<String>,
+) -> Result<Json<Explanation>> {
+    let patience = gateway.config.patience.get();
+    let job = job_id(&id)?;
+    let asked = gateway
+        .bus
+        .ask_patiently(&rpc::EXPLAIN_JOB, &(), &job, patience);
+    let explained = asked.await;
+    explained
+        .map(Json)
+        .map_err(|error| Error::from_bus(error, "scheduler"))
 }
 
 /// Where the caller wants to go on; `None` at the beginning.

@@ -396,7 +396,7 @@ async fn connect(url: &str) -> Bus {
 
 fn admit(books: &Mutex<Books>, submit: &Submit) -> Result<Admission, ErrorBody> {
     match submit.spec.model.as_str() {
-        "tiny" => {}
+        "tiny" | "queued" => {}
         "busy" => {
             let mut error = ErrorBody::new(ErrorCode::AdmissionReject, "the queue is full");
             error.retry_after_ms = Some(1500);
@@ -424,13 +424,17 @@ fn admit(books: &Mutex<Books>, submit: &Submit) -> Result<Admission, ErrorBody> 
             .jobs
             .insert(submit.job, (submit.clone(), JobState::Assigned));
     }
+    let is_queued = submit.spec.model.as_str() == "queued";
     Ok(Admission {
         job: submit.job,
         reader,
-        state: JobState::Assigned,
-        queue_position: 0,
-        predicted_start_ms: 0,
-        backoff_ms: 0,
+        state: match is_queued {
+            true => JobState::Pending,
+            false => JobState::Assigned,
+        },
+        queue_position: if is_queued { 2 } else { 0 },
+        predicted_start_ms: if is_queued { 900 } else { 0 },
+        backoff_ms: if is_queued { 300 } else { 0 },
         existed,
     })
 }
@@ -457,6 +461,7 @@ fn summary(books: &Mutex<Books>, job: JobId) -> Result<JobSummary, ErrorBody> {
         correlation_id: submit.correlation_id.clone(),
         end: None,
         timeline: Default::default(),
+        progress: None,
     })
 }
 

@@ -14,6 +14,7 @@ mod expired;
 mod idempotency;
 mod large;
 mod life;
+mod progress;
 mod refusals;
 mod slow;
 mod tasks;

@@ -110,6 +110,7 @@ async fn a_job_told_twice_is_one_job_as_it_was_told_last() {
         correlation_id: "c".to_owned(),
         end: None,
         timeline: Default::default(),
+        progress: None,
     };
     for state in [JobState::Failed, JobState::Completed] {
         summary.state = state;

@@ -64,6 +64,7 @@ pub(crate) fn summary(job: &Job, running: bool, queue_position: Option<u32>) -> 
         correlation_id: job.correlation_id.clone(),
         end: job.end.clone(),
         timeline: timeline(job),
+        progress: None,
     }
 }
 

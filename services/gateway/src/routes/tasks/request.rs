@@ -3,6 +3,7 @@
 use orchion_contract::job::{
     DEFAULT_DEADLINE_MS, JobSpec, MAX_DEADLINE_MS, Priority, Timeouts, Workload,
 };
+use orchion_contract::placement::{PlacementMode, PlacementSpec};
 use orchion_contract::{ErrorCode, JobId};
 use serde::Deserialize;
 use serde_json::Value;
@@ -72,6 +73,11 @@ pub(crate) struct TaskRequest {
     idle_timeout_ms: Option<u64>,
     /// Seed of the sampler.
     seed: Option<u64>,
+    /// Tokens that are expected; sharpens the prediction, limits nothing.
+    #[schema(minimum = 1)]
+    expected_tokens: Option<u32>,
+    /// Where it may run; anywhere when absent.
+    placement: Option<PlacementSpec>,
 }
 
 /// A task, checked.
@@ -107,6 +113,10 @@ fn parse(mut fields: Fields) -> Result<Task> {
         wall_ms: fields.whole("wall_timeout_ms", 1, MAX_DEADLINE_MS)?,
         idle_ms: fields.whole("idle_timeout_ms", 1, MAX_DEADLINE_MS)?,
     };
+    let most = u64::from(u32::MAX);
+    let expected_tokens = fields.whole("expected_tokens", 1, most)?;
+    let expected_tokens = expected_tokens.and_then(|tokens| u32::try_from(tokens).ok());
+    let placement = placement(&mut fields)?;
     check_sampling(&fields)?;
     fields.keep(&PASSED_ON);
     let spec = JobSpec {
@@ -120,8 +130,8 @@ fn parse(mut fields: Fields) -> Result<Task> {
         priority,
         deadline_ms,
         timeouts,
-        expected_tokens: None,
-        placement: None,
+        expected_tokens,
+        placement,
     };
     Ok(Task { job, spec })
 }
@@ -206,6 +216,26 @@ fn priority(fields: &mut Fields) -> Result<Priority> {
     }
 }
 
+/// Where it may run; whether such places exist, the scheduler knows.
+fn placement(fields: &mut Fields) -> Result<Option<Box<PlacementSpec>>> {
+    let Some(value) = fields.take("placement") else {
+        return Ok(None);
+    };
+    let placement = serde_json::from_value::<PlacementSpec>(value).map_err(|error| {
+        Error::invalid(
+            "placement",
+            format!("`placement` cannot be read: {error}; it has mode, pin_pool_id, prefer_pools, avoid_pools, require_device_mask and allow_fallback"),
+        )
+    })?;
+    if placement.mode == PlacementMode::Unknown {
+        return Err(Error::invalid(
+            "placement.mode",
+            "`placement.mode` must be auto, pin or prefer",
+        ));
+    }
+    Ok(Some(Box::new(placement)))
+}
+
 fn deadline(fields: &mut Fields) -> Result<u64> {
     let is_past = fields
         .get("deadline_ms")
@@ -256,13 +286,16 @@ mod tests {
             ("deadline_ms", json!(0)),
             ("deadline_ms", json!(3_600_001)),
             ("max_tokens", json!(-1)),
+            ("expected_tokens", json!(0)),
+            ("placement", json!("here")),
+            ("placement.mode", json!({"mode": "maybe"})),
             ("inputs", json!(["a", "b"])),
             ("messages", json!([])),
             ("model", Value::Null),
         ];
         for (field, value) in cases {
             let mut task = json!({"model": "m"});
-            task[field] = value.clone();
+            task[field.split('.').next().unwrap()] = value.clone();
             if !["inputs", "messages"].contains(&field) {
                 task["prompt"] = "hi".into();
             }

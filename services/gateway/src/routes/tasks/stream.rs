@@ -2,11 +2,13 @@
 //! it means the same at every gateway and after every failover.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::response::Response;
 use bytes::Bytes;
 use orchion_contract::job::JobSummary;
 use orchion_contract::job::Outcome;
+use orchion_contract::progress::Progress;
 use orchion_contract::transcript::{Final, Piece};
 use orchion_contract::{ErrorBody, ErrorCode};
 use orchion_transcript::Shown;
@@ -14,7 +16,9 @@ use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::metrics::Metrics;
 use crate::error::{Error, Result, own};
+use crate::progress;
 use crate::routes::chat::chunks::counted;
 use crate::routes::chat::{failure, overdue};
 use crate::running::Running;
@@ -28,6 +32,9 @@ pub(super) struct TaskStream {
     silence: Silence,
     shown: Vec<Shown>,
     out: Vec<u8>,
+    metrics: Metrics,
+    /// Where it stands, as long as that is told.
+    progress: Option<progress::Watch>,
     has_ended: bool,
 }
 
@@ -44,13 +51,20 @@ struct Token<'a> {
 }
 
 impl TaskStream {
-    pub(super) fn new(gateway: &Arc<Gateway>, running: Running) -> Self {
+    /// `known`: what the scheduler says of the task now.
+    pub(super) async fn new(gateway: &Arc<Gateway>, running: Running, known: &JobSummary) -> Self {
+        let progress = match known.state.is_ended() {
+            true => None,
+            false => progress::watch(&gateway.bus, &known.reader, known.id).await,
+        };
         Self {
             gateway: gateway.clone(),
             running,
             silence: Silence::new(gateway.config.keep_alive.get()),
             shown: Vec::new(),
             out: Vec::with_capacity(1024),
+            metrics: Metrics::new(known.progress.clone(), Instant::now()),
+            progress,
             has_ended: false,
         }
     }
@@ -79,7 +93,7 @@ impl TaskStream {
     fn started(&mut self, summary: &JobSummary) {
         let started = json!({
             "queue_position": summary.queue_position.unwrap_or_default(),
-            "predicted_start_ms": 0,
+            "predicted_start_ms": summary.progress.as_ref().map_or(0, |told| told.predicted_start_ms),
             "model": summary.model,
             "state": summary.state,
         });
@@ -117,6 +131,11 @@ impl TaskStream {
                     read?;
                     self.write();
                 }
+                told = progress::next(&mut self.progress), if self.progress.is_some() => {
+                    if let Some(told) = told {
+                        self.tell(told);
+                    }
+                }
                 is_silent = self.silence.look() => {
                     self.running.follower.look();
                     if self.running.patience().is_zero() {
@@ -136,10 +155,25 @@ impl TaskStream {
         Ok(())
     }
 
+    /// The scheduler says where the task stands.
+    fn tell(&mut self, progress: Progress) {
+        self.metrics.heard(progress);
+        if let Some(frame) = self.metrics.due(Instant::now()) {
+            event(&mut self.out, "metrics", None, &frame);
+        }
+    }
+
     fn write(&mut self) {
+        let (now, is_live) = (Instant::now(), self.running.follower.has_caught_up());
         for shown in self.shown.drain(..) {
             match shown {
-                Shown::Piece { index, piece } => token(&mut self.out, index, &piece),
+                Shown::Piece { index, piece } => {
+                    token(&mut self.out, index, &piece);
+                    self.metrics.shown(piece.tokens, is_live, now);
+                    if let Some(frame) = self.metrics.due(now) {
+                        event(&mut self.out, "metrics", None, &frame);
+                    }
+                }
                 Shown::Restarted { index } => {
                     event(
                         &mut self.out,
