@@ -9,7 +9,7 @@ use anyhow::bail;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use orchion_bus::{Bus, LeaseHandle};
-use orchion_scheduler_core::{Effect, Holder, Input, Limits, Moment, Note, Now};
+use orchion_scheduler_core::{Effect, Holder, Input, Moment, Note, Now};
 use std::time::{Duration, Instant};
 
 /// One stay in charge.
@@ -26,12 +26,8 @@ pub(crate) struct Charge {
 
 impl Charge {
     pub(crate) fn new(bus: &Bus, lease: &LeaseHandle, epoch: u64, settings: &Scheduler) -> Self {
-        let limits = Limits {
-            queue_capacity: settings.queue_capacity,
-            gone_after: settings.gone_after.0,
-        };
         Self {
-            holder: Holder::new(epoch, limits),
+            holder: Holder::new(epoch, settings.policy()),
             hands: Hands::new(bus),
             desk: Desk::default(),
             bus: bus.clone(),
@@ -112,6 +108,10 @@ impl Charge {
             Effect::Admit { token, answer } => self.desk.admit(token, answer),
             Effect::Describe { token, answer } => self.desk.describe(token, answer),
             Effect::List { token, list } => self.desk.list(token, list),
+            Effect::Explain { token, answer } => self.desk.explain(token, answer),
+            Effect::TellProgress { reader, progress } => {
+                Some(hands.tell_progress(reader, progress))
+            }
             Effect::Acknowledge { token } => self.desk.acknowledge(token),
             Effect::Outranked(epoch) => {
                 self.lease.outranked(epoch);
@@ -132,6 +132,9 @@ impl Charge {
     fn log(&self, note: &Note) {
         match note {
             Note::WaitsAgain { job, .. } => tracing::warn!(job.id = %job, "{note}"),
+            Note::Preempted { job, by } => {
+                tracing::info!(job.id = %job, job.by = %by, "{note}");
+            }
             Note::OrderedAgain { job, node } => {
                 tracing::debug!(job.id = %job, node.id = %node, "{note}");
             }

@@ -6,6 +6,7 @@ use orchion_bus::Question;
 use orchion_contract::ErrorBody;
 use orchion_contract::job::{Admission, JobList, JobSummary};
 use orchion_contract::node::Empty;
+use orchion_contract::placement::Explanation;
 use orchion_scheduler_core::{self as core, Token};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ pub(crate) struct Desk {
     summaries: HashMap<Token, Question<(), (), JobSummary>>,
     lists: HashMap<Token, Question<(), (), JobList>>,
     ends: HashMap<Token, Question<(), (), Empty>>,
+    explanations: HashMap<Token, Question<(), (), Explanation>>,
 }
 
 impl Desk {
@@ -56,6 +58,11 @@ impl Desk {
                 self.summaries.insert(token, question);
                 core::Question::Follow(follow)
             }
+            Asked::Explain(question) => {
+                let (job, question) = question.split();
+                self.explanations.insert(token, question);
+                core::Question::Explain(job)
+            }
         };
         core::Input::Asked { token, question }
     }
@@ -82,6 +89,16 @@ impl Desk {
     /// Answers who asked for many.
     pub(crate) fn list(&mut self, token: Token, list: JobList) -> Option<UnderWay> {
         Some(answer(self.lists.remove(&token)?, Ok(list)))
+    }
+
+    /// Answers who asked why.
+    pub(crate) fn explain(
+        &mut self,
+        token: Token,
+        reply: Result<Box<Explanation>, ErrorBody>,
+    ) -> Option<UnderWay> {
+        let reply = reply.map(|explanation| *explanation);
+        Some(answer(self.explanations.remove(&token)?, reply))
     }
 
     /// Answers who told of ends.

@@ -4,8 +4,9 @@ use futures_util::future::BoxFuture;
 use orchion_bus::{AppendError, Bus, Change, Error, Kv};
 use orchion_contract::buckets::JOBS;
 use orchion_contract::job::{CancelOrder, Job, JobEvent, JobSummary, RunOrder};
+use orchion_contract::progress::Progress;
 use orchion_contract::streams::TRANSCRIPTS;
-use orchion_contract::subjects::{JOB_ENDED, JOB_STATE, TRANSCRIPT};
+use orchion_contract::subjects::{JOB_ENDED, JOB_PROGRESS, JOB_STATE, TRANSCRIPT};
 use orchion_contract::transcript::{Entry, Final, Mark};
 use orchion_contract::{JobId, NodeId, ReaderId, rpc};
 use orchion_scheduler_core::{Behind, Input, Reply, Token, WriteError, behind};
@@ -180,6 +181,18 @@ impl Hands {
                 pause().await;
             }
             Some(Input::Told { job: summary.id })
+        })
+    }
+
+    /// Tells whoever follows a job where it stands.
+    pub(crate) fn tell_progress(&self, reader: ReaderId, progress: Box<Progress>) -> UnderWay {
+        let bus = self.bus.clone();
+        Box::pin(async move {
+            let to = (reader, progress.job);
+            if let Err(error) = bus.publish(&JOB_PROGRESS, &to, &*progress).await {
+                tracing::debug!(%error, "progress was not published");
+            }
+            None
         })
     }
 

@@ -9,6 +9,7 @@ use orchion_contract::job::{
     Admission, CancelJob, EndedBatch, FollowJob, JobList, JobSummary, ListJobs, Submit,
 };
 use orchion_contract::node::Empty;
+use orchion_contract::placement::Explanation;
 use orchion_contract::rpc;
 use orchion_contract::subject::{Address, Rpc};
 use orchion_service::Tasks;
@@ -24,6 +25,7 @@ pub(crate) enum Asked {
     Cancel(Question<(), CancelJob, JobSummary>),
     Ended(Question<(), EndedBatch, Empty>),
     Follow(Question<(), FollowJob, JobSummary>),
+    Explain(Question<(), JobId, Explanation>),
 }
 
 /// Questions that wait; more are left in the client's own buffer.
@@ -48,6 +50,10 @@ pub(crate) async fn listen(bus: &Bus, tasks: &Tasks) -> anyhow::Result<mpsc::Rec
     feed.forward(
         service.endpoint(rpc::FOLLOW_JOB, &group).await?,
         Asked::Follow,
+    );
+    feed.forward(
+        service.endpoint(rpc::EXPLAIN_JOB, &group).await?,
+        Asked::Explain,
     );
     // Discovery answers as long as the service lives.
     tasks.spawn_support("service", move |stop| async move {

@@ -137,7 +137,7 @@ impl Builder {
     }
 
     /// Lines for a service's own section of its configuration, such as
-    /// `queue_capacity = 2` for `scheduler`.
+    /// `pools.default.capacity = 2` for `scheduler`.
     #[must_use]
     pub fn settings(mut self, service: &str, lines: &str) -> Self {
         let own = self.settings.entry(service.to_owned()).or_default();

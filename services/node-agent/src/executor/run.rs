@@ -256,7 +256,6 @@ impl<'a> Run<'a> {
     fn leave(&mut self, how: AttemptOutcome) {
         if self.chain.end().is_none() {
             self.leaving.get_or_insert(how);
-            self.chain.flush();
         }
     }
 
@@ -302,7 +301,6 @@ impl<'a> Run<'a> {
     fn unfinished(&self, outcome: Outcome, error: Option<ErrorBody>) -> Final {
         Final {
             attempt: self.attempt.order.attempt,
-            rest: None,
             outcome,
             finish_reason: None,
             usage: self.source.usage(None, self.chain.tokens()),

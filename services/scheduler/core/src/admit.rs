@@ -1,144 +1,100 @@
-//! Whether a job may enter.
+//! Whether a job may enter: every check in the order that callers rely on.
+
+mod guard;
+mod queue;
+mod serve;
+
+pub(crate) use queue::dropped;
 
 use crate::Now;
-use crate::plan::offers;
+use crate::forecast::Forecast;
 use crate::state::ClusterState;
-use orchion_contract::job::{JobSpec, MAX_BODY_BYTES, MAX_DEADLINE_MS, Submit, Workload};
-use orchion_contract::node::NodeState;
-use orchion_contract::stores::MAX_BLOB_BYTES;
-use orchion_contract::{ErrorBody, ErrorCode};
-use std::time::Duration;
+use orchion_contract::job::Submit;
+use orchion_contract::{ErrorBody, JobId};
 
-/// Limits of admission.
+/// What a newcomer is asked, first to last; the first refusal is the answer.
+///
+/// Authentication is the gateway's; that a known id with an equal request gets
+/// its first answer again comes before all of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Waiting jobs per model.
-    pub queue_capacity: usize,
-    /// How long a model whose nodes are all gone still takes jobs in.
-    pub gone_after: Duration,
+pub enum Check {
+    /// Is the request small enough?
+    Size,
+    /// Does it stay inside what the model can do?
+    GuardRails,
+    /// Can it be met in time?
+    Deadline,
+    /// Has its session turns left?
+    Session,
+    /// Is its budget not used up?
+    Budgets,
+    /// Do the places it names exist?
+    Placement,
+    /// Is there anybody who can do it?
+    Feasibility,
+    /// Has its caller not asked too often?
+    RateLimit,
+    /// Has the queue of its pool room?
+    Capacity,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            queue_capacity: 1024,
-            gone_after: Duration::from_secs(30),
-        }
-    }
+/// The order of the checks.
+pub const ORDER: [Check; 9] = [
+    Check::Size,
+    Check::GuardRails,
+    Check::Deadline,
+    Check::Session,
+    Check::Budgets,
+    Check::Placement,
+    Check::Feasibility,
+    Check::RateLimit,
+    Check::Capacity,
+];
+
+/// A job that may enter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Entry {
+    /// The waiting job that has to go for it.
+    pub drops: Option<JobId>,
 }
 
-/// Checks a new job, in the order of the checks that callers rely on.
+/// What a check looks at.
+struct Ask<'a> {
+    submit: &'a Submit,
+    state: &'a ClusterState,
+    /// The queue run forward; `None` when nothing waits.
+    forecast: Option<&'a Forecast>,
+    now: Now,
+}
+
+/// Checks a new job. `forecast` is that of its pool, while anything waits there.
 ///
 /// # Errors
 /// The first check that fails, with what to do about it.
-pub fn check(
+pub fn admit(
     submit: &Submit,
     state: &ClusterState,
-    limits: Limits,
+    forecast: Option<&Forecast>,
     now: Now,
-) -> Result<(), ErrorBody> {
-    let spec = &submit.spec;
-    size(spec)?;
-    if spec.workload == Workload::Unknown {
-        let message = "this workload is not offered: use chat or completion";
-        return Err(ErrorBody::new(ErrorCode::InvalidParams, message).about("workload"));
-    }
-    if spec.max_tokens == Some(0) {
-        let message = "max_tokens must be at least 1";
-        return Err(ErrorBody::new(ErrorCode::InvalidParams, message).about("max_tokens"));
-    }
-    if spec.deadline_ms == 0 || spec.deadline_ms > MAX_DEADLINE_MS {
-        let message = format!("deadline_ms must lie between 1 and {MAX_DEADLINE_MS}");
-        return Err(ErrorBody::new(ErrorCode::DeadlineUnmet, message).about("deadline_ms"));
-    }
-    served(submit, state, limits, now)?;
-    room(submit, state, limits)
-}
-
-/// The body is small enough for the way it comes.
-fn size(spec: &JobSpec) -> Result<(), ErrorBody> {
-    let message = if spec.body.get().len() > MAX_BODY_BYTES {
-        format!(
-            "the request is larger than {MAX_BODY_BYTES} bytes: put it into the object store and send its reference"
-        )
-    } else if spec.body_bytes() > MAX_BLOB_BYTES {
-        format!("the request is larger than {MAX_BLOB_BYTES} bytes: shorten the prompt")
-    } else {
-        return Ok(());
+) -> Result<Entry, ErrorBody> {
+    let ask = Ask {
+        submit,
+        state,
+        forecast,
+        now,
     };
-    Err(ErrorBody::new(ErrorCode::PayloadTooLarge, message))
-}
-
-/// Somebody serves the model, or did a moment ago.
-fn served(
-    submit: &Submit,
-    state: &ClusterState,
-    limits: Limits,
-    now: Now,
-) -> Result<(), ErrorBody> {
-    let model = &submit.spec.model;
-    let (mut known, mut offered) = (false, false);
-    for key in state.replicas_of(model) {
-        let Some((node, view)) = state.replica(key) else {
-            continue;
-        };
-        known = true;
-        if !offers(view, submit.spec.workload) {
-            continue;
-        }
-        offered = true;
-        let is_gone = node.state == NodeState::Lost;
-        if !is_gone || now.saturating_sub(node.seen_at) < limits.gone_after {
-            return Ok(());
+    let mut entry = Entry::default();
+    for check in ORDER {
+        match check {
+            Check::Size => guard::size(&ask)?,
+            Check::GuardRails => guard::rails(&ask)?,
+            Check::Deadline => guard::deadline(&ask)?,
+            Check::Placement => serve::placement(&ask)?,
+            Check::Feasibility => serve::feasibility(&ask)?,
+            Check::Capacity => entry.drops = queue::capacity(&ask)?,
+            // Nothing limits them yet; this is where they are asked.
+            Check::Session | Check::Budgets | Check::RateLimit => {}
         }
     }
-    if known && !offered {
-        let message = format!(
-            "no engine that has model '{model}' does such work: ask it by messages, not by a prompt"
-        );
-        return Err(ErrorBody::new(ErrorCode::InvalidParams, message).about("workload"));
-    }
-    if known {
-        let message = format!(
-            "every node that serves model '{model}' is gone: start one, or choose another model"
-        );
-        return Err(ErrorBody::new(ErrorCode::PoolUnavailable, message).about("model"));
-    }
-    let names: Vec<&str> = state
-        .models()
-        .map(orchion_contract::ModelName::as_str)
-        .collect();
-    let hint = match names.as_slice() {
-        [] => "no node serves any model yet: start a node-agent".to_owned(),
-        names => format!(
-            "served are: {}",
-            names
-                .iter()
-                .take(20)
-                .copied()
-                .collect::<Vec<_>>()
-                .join(", ")
-        ),
-    };
-    Err(ErrorBody::new(
-        ErrorCode::NotFound,
-        format!("model '{model}' is not known; {hint}"),
-    )
-    .about("model"))
-}
-
-/// The queue has room.
-fn room(submit: &Submit, state: &ClusterState, limits: Limits) -> Result<(), ErrorBody> {
-    if state.queue_length(&submit.spec.model) < limits.queue_capacity {
-        return Ok(());
-    }
-    let message = format!(
-        "the queue of model '{}' is full: try again later",
-        submit.spec.model
-    );
-    Err(ErrorBody {
-        policy_label: Some("reject".to_owned()),
-        retry_after_ms: Some(1000),
-        ..ErrorBody::new(ErrorCode::AdmissionReject, message)
-    })
+    Ok(entry)
 }

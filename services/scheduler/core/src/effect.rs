@@ -4,6 +4,8 @@ use crate::input::Token;
 use orchion_contract::job::{
     Admission, CancelOrder, Job, JobEvent, JobList, JobState, JobSummary, RunOrder,
 };
+use orchion_contract::placement::Explanation;
+use orchion_contract::progress::Progress;
 use orchion_contract::transcript::{Final, Mark};
 use orchion_contract::{ErrorBody, JobId, NodeId, ReaderId};
 use std::fmt;
@@ -78,6 +80,13 @@ pub enum Effect {
     TellEnd(Box<JobSummary>),
     /// Tell whoever listens.
     TellState(JobEvent),
+    /// Tell whoever follows a job where it stands; losing it is harmless.
+    TellProgress {
+        /// Who reads the job.
+        reader: ReaderId,
+        /// Where it stands.
+        progress: Box<Progress>,
+    },
     /// Read the record of a job that is not in memory; comes back as `LookedUp`.
     LookUp {
         /// Names the question.
@@ -106,6 +115,13 @@ pub enum Effect {
         /// The jobs.
         list: JobList,
     },
+    /// Answer who asked why.
+    Explain {
+        /// Names the question.
+        token: Token,
+        /// Why the job is where it is.
+        answer: Result<Box<Explanation>, ErrorBody>,
+    },
     /// Answer who told of ends.
     Acknowledge {
         /// Names the question.
@@ -132,6 +148,13 @@ pub enum Note {
         job: JobId,
         /// Why.
         reason: String,
+    },
+    /// A batch job was asked for its slot.
+    Preempted {
+        /// The batch job.
+        job: JobId,
+        /// The interactive one that needs it.
+        by: JobId,
     },
     /// An order was sent again.
     OrderedAgain {
@@ -174,6 +197,7 @@ impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::WaitsAgain { job, reason } => write!(f, "job {job} waits again: {reason}"),
+            Self::Preempted { job, by } => write!(f, "job {job} gives its slot to job {by}"),
             Self::OrderedAgain { job, node } => {
                 write!(f, "job {job} does not run on node {node}: ordered again")
             }

@@ -1,8 +1,9 @@
 //! Which replicas may take a job, and what keeps the others from it.
 
-use crate::plan::{can_continue, offers};
+use crate::Now;
 use crate::state::{ClusterState, JobView, NodeView, ReplicaKey, ReplicaView};
-use orchion_contract::node::NodeState;
+use orchion_contract::job::Workload;
+use orchion_contract::node::{Continuation, NodeState};
 use orchion_contract::placement::{FilterName, PlacementMode, PlacementSpec};
 
 /// One replica, looked at for one job.
@@ -13,55 +14,31 @@ pub(crate) struct Candidate<'a> {
     pub(crate) view: &'a ReplicaView,
     /// Slots in use, those that this plan has given away included.
     pub(crate) used: u32,
+    /// Memory free for another request, in bytes, those of this plan left out.
+    pub(crate) memory_left: u64,
 }
 
-/// What keeps a job from a replica, whatever else there is; `None` when it could go there now.
-pub(crate) fn removed_by(job: &JobView, candidate: &Candidate<'_>) -> Option<FilterName> {
-    let spec = job
-        .record
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.placement.as_deref());
-    let replica = &candidate.view.replica;
-    let checks = [
-        (
-            FilterName::Pin,
-            spec.is_some_and(|spec| !is_pinned_to(spec, candidate)),
-        ),
-        (
-            FilterName::Avoid,
-            spec.is_some_and(|spec| names(&spec.avoid_pools, candidate)),
-        ),
-        (
-            FilterName::DeviceMask,
-            spec.is_some_and(|spec| !has_mask(spec, candidate)),
-        ),
-        (
-            FilterName::Offline,
-            candidate.node.state != NodeState::Online,
-        ),
-        (FilterName::NotReady, !replica.ready),
-        (
-            FilterName::Workload,
-            !offers(candidate.view, job.record.workload),
-        ),
-        (FilterName::NoFreeSlot, candidate.used >= replica.slots),
-    ];
-    checks
-        .into_iter()
-        .find_map(|(filter, removes)| removes.then_some(filter))
-}
+impl<'a> Candidate<'a> {
+    /// A replica as it stands in the state.
+    pub(crate) fn of(state: &'a ClusterState, key: &'a ReplicaKey) -> Option<Self> {
+        let (node, view) = state.replica(key)?;
+        Some(Self {
+            key,
+            node,
+            view,
+            used: view.occupied(),
+            memory_left: view.memory_left(),
+        })
+    }
 
-/// What keeps a job from a replica because of the others: whether some replica
-/// could continue its answer, or is preferred, is a question about all of them.
-pub(crate) fn set_aside_by(job: &JobView, candidate: &Candidate<'_>) -> Option<FilterName> {
-    if job.has_prefix && !can_continue(job, candidate.view) {
-        return Some(FilterName::Continuation);
+    /// The same replica with every slot and byte free: whether it could ever take a job.
+    pub(crate) fn emptied(self) -> Self {
+        Self {
+            used: 0,
+            memory_left: u64::MAX,
+            ..self
+        }
     }
-    if !is_preferred(job, candidate) {
-        return Some(FilterName::Prefer);
-    }
-    (job.avoid.as_ref() == Some(candidate.key)).then_some(FilterName::FailedLast)
 }
 
 /// Every replica of the job's pool.
@@ -69,56 +46,129 @@ pub(crate) fn candidates<'a>(
     state: &'a ClusterState,
     job: &JobView,
 ) -> impl Iterator<Item = Candidate<'a>> {
-    state.replicas_of(&job.record.model).filter_map(|key| {
-        let (node, view) = state.replica(key)?;
-        let used = view.occupied();
-        Some(Candidate {
-            key,
-            node,
-            view,
-            used,
-        })
+    state
+        .replicas_of(&job.record.model)
+        .filter_map(|key| Candidate::of(state, key))
+}
+
+/// What keeps a job from a replica, whatever else there is; `None` when it
+/// could go there now.
+pub(crate) fn removed_by(
+    state: &ClusterState,
+    job: &JobView,
+    candidate: &Candidate<'_>,
+    now: Now,
+) -> Option<FilterName> {
+    let view = candidate.view;
+    let by_caller = wishes(job).and_then(|wishes| forbidden_by(wishes, candidate));
+    if by_caller.is_some() {
+        return by_caller;
+    }
+    if candidate.node.state != NodeState::Online {
+        return Some(FilterName::Offline);
+    }
+    if !view.replica.ready {
+        return Some(FilterName::NotReady);
+    }
+    if !offers(view, job.record.workload) {
+        return Some(FilterName::Workload);
+    }
+    let too_long = |ctx: u32| state.fewest_tokens(job) > u64::from(ctx);
+    if view.replica.ctx.is_some_and(too_long) {
+        return Some(FilterName::Context);
+    }
+    let on_trial = view.breaker.is_on_trial(now) && candidate.used > 0;
+    if on_trial || view.breaker.rests_until(now).is_some() {
+        return Some(FilterName::Breaker);
+    }
+    if view.memory_free == 0 && state.settings().pool(&job.record.model).gpu_only {
+        return Some(FilterName::GpuOnly);
+    }
+    if state.memory_for(job, view) > candidate.memory_left {
+        return Some(FilterName::Memory);
+    }
+    (candidate.used >= view.replica.slots).then_some(FilterName::NoFreeSlot)
+}
+
+/// Whether this replica does such work; one that names none does any.
+pub(crate) fn offers(view: &ReplicaView, workload: Workload) -> bool {
+    view.replica.workloads.is_empty() || view.replica.workloads.contains(&workload)
+}
+
+/// Whether this replica can go on behind what another one wrote.
+pub(crate) fn can_continue(job: &JobView, view: &ReplicaView) -> bool {
+    let before = job.record.prefix_by.as_ref().or(job
+        .record
+        .assigned
+        .as_ref()
+        .map(|before| &before.engine));
+    let Some(old) = before else { return true };
+    let new = &view.replica.engine;
+    let same_weights = match (&old.digest, &new.digest) {
+        (Some(old), Some(new)) => old == new,
+        (None, None) => old.kind == new.kind,
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    same_weights && goes_on(view)
+}
+
+/// Whether this replica can go on behind anything at all.
+pub(crate) fn goes_on(view: &ReplicaView) -> bool {
+    matches!(
+        view.replica.continuation,
+        Continuation::Text | Continuation::Ids
+    )
+}
+
+/// Where the caller wants a job to run.
+pub(crate) fn wishes(job: &JobView) -> Option<&PlacementSpec> {
+    job.record.spec.as_ref()?.placement.as_deref()
+}
+
+/// Whether the caller prefers this candidate, or has no preference.
+pub(crate) fn is_preferred(job: &JobView, candidate: &Candidate<'_>) -> bool {
+    wishes(job).is_none_or(|wishes| {
+        wishes.mode != PlacementMode::Prefer || names(&wishes.prefer_pools, candidate)
     })
+}
+
+/// Whether a preference may be passed over.
+pub(crate) fn falls_back(job: &JobView) -> bool {
+    wishes(job).is_some_and(|wishes| wishes.mode == PlacementMode::Prefer && wishes.allow_fallback)
+}
+
+/// Whether the caller named the only place.
+pub(crate) fn is_pinned(job: &JobView) -> bool {
+    wishes(job).is_some_and(|wishes| wishes.mode == PlacementMode::Pin)
+}
+
+fn forbidden_by(wishes: &PlacementSpec, candidate: &Candidate<'_>) -> Option<FilterName> {
+    let pinned_here = || {
+        let place = wishes.pin_pool_id.as_ref();
+        place.is_some_and(|place| means(place, candidate))
+    };
+    if wishes.mode == PlacementMode::Pin && !pinned_here() {
+        return Some(FilterName::Pin);
+    }
+    if names(&wishes.avoid_pools, candidate) {
+        return Some(FilterName::Avoid);
+    }
+    let mask = wishes.require_device_mask.as_ref()?;
+    (Some(mask) != device_mask(candidate.view).as_ref()).then_some(FilterName::DeviceMask)
 }
 
 /// Whether a caller's name for a place means this candidate: its pool, its
 /// node, or `node/replica`.
-fn means(name: &str, candidate: &Candidate<'_>) -> bool {
+pub(crate) fn means(name: &str, candidate: &Candidate<'_>) -> bool {
     let (node, replica) = candidate.key;
+    let is_replica = |(host, rest): (&str, &str)| host == node.as_str() && rest == replica.as_str();
     name == candidate.view.replica.model.as_str()
         || name == node.as_str()
-        || name
-            .split_once('/')
-            .is_some_and(|(host, rest)| host == node.as_str() && rest == replica.as_str())
+        || name.split_once('/').is_some_and(is_replica)
 }
 
 fn names(places: &[String], candidate: &Candidate<'_>) -> bool {
     places.iter().any(|place| means(place, candidate))
-}
-
-fn is_pinned_to(spec: &PlacementSpec, candidate: &Candidate<'_>) -> bool {
-    spec.mode != PlacementMode::Pin
-        || spec
-            .pin_pool_id
-            .as_ref()
-            .is_some_and(|place| means(place, candidate))
-}
-
-fn is_preferred(job: &JobView, candidate: &Candidate<'_>) -> bool {
-    let spec = job
-        .record
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.placement.as_deref());
-    spec.is_none_or(|spec| {
-        spec.mode != PlacementMode::Prefer || names(&spec.prefer_pools, candidate)
-    })
-}
-
-fn has_mask(spec: &PlacementSpec, candidate: &Candidate<'_>) -> bool {
-    spec.require_device_mask
-        .as_ref()
-        .is_none_or(|mask| Some(mask) == device_mask(candidate.view).as_ref())
 }
 
 /// The devices of a replica as callers write them: `0,1`.

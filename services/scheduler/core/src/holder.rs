@@ -12,13 +12,16 @@ mod records;
 mod takeover;
 
 use crate::gateways::Gateways;
+use crate::outlook::Outlook;
+use crate::report::Decided;
 use crate::{
-    ClusterState, Durations, Effect, Input, Ledger, Limits, Moment, Note, Now, Phase, Step, Token,
-    plan,
+    ClusterState, Effect, Input, Ledger, Moment, Note, Now, Phase, Settings, Step, Token, plan,
 };
 use orchion_contract::job::{Admission, CancelOrder, CancelReason, Job, JobEvent, RunOrder};
+use orchion_contract::placement::DecisionOutcome;
+use orchion_contract::progress::{Progress, ProgressEvent};
 use orchion_contract::transcript::Mark;
-use orchion_contract::{JobId, NodeId, ReaderId};
+use orchion_contract::{JobId, ModelName, NodeId, ReaderId};
 use records::Stamp;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -26,6 +29,8 @@ use takeover::Stage;
 
 /// Ended jobs kept in memory; older ones are read from their records.
 const REMEMBERED: usize = 10_000;
+/// Ended jobs whose decisions are kept.
+const EXPLAINED: usize = 500;
 /// Longest time between two looks at what may be overdue.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -56,7 +61,6 @@ impl Open {
 #[derive(Debug)]
 pub struct Holder {
     epoch: u64,
-    limits: Limits,
     at: Moment,
     stage: Stage,
     state: ClusterState,
@@ -66,7 +70,9 @@ pub struct Holder {
     ended_order: VecDeque<JobId>,
     touched: BTreeSet<JobId>,
     effects: VecDeque<Effect>,
-    durations: Durations,
+    outlook: Outlook,
+    /// What was decided about jobs that ended.
+    decided: VecDeque<(JobId, VecDeque<Decided>)>,
     gateways: Gateways,
     next_plan: Option<Now>,
     next_look: Now,
@@ -76,19 +82,19 @@ pub struct Holder {
 impl Holder {
     /// Takes over under this epoch of the lease.
     #[must_use]
-    pub fn new(epoch: u64, limits: Limits) -> Self {
+    pub fn new(epoch: u64, settings: Settings) -> Self {
         Self {
             epoch,
-            limits,
             at: Moment::default(),
             stage: Stage::default(),
-            state: ClusterState::default(),
+            state: ClusterState::new(settings),
             open: BTreeMap::new(),
             ended: BTreeMap::new(),
             ended_order: VecDeque::new(),
             touched: BTreeSet::new(),
             effects: VecDeque::new(),
-            durations: Durations::default(),
+            outlook: Outlook::default(),
+            decided: VecDeque::new(),
             gateways: Gateways::default(),
             next_plan: None,
             next_look: Now::ZERO,
@@ -143,7 +149,8 @@ impl Holder {
             return None;
         }
         let plan = self.next_plan.unwrap_or(self.next_look);
-        Some(plan.min(self.next_look))
+        let told = self.outlook.next_due(&self.state).unwrap_or(self.next_look);
+        Some(plan.min(told).min(self.next_look))
     }
 
     /// Whether everything is read. Before, no question may be asked.
@@ -171,6 +178,9 @@ impl Holder {
         while std::mem::take(&mut self.must_plan) {
             let plan = plan(&self.state, self.at.now, self.at.unix_ms);
             self.next_plan = plan.next;
+            for (job, decision) in plan.decisions {
+                self.state.update(&job, |job| job.decided(decision));
+            }
             for step in plan.steps {
                 self.must_plan = true;
                 self.perform(step);
@@ -178,6 +188,9 @@ impl Holder {
         }
         for job in std::mem::take(&mut self.touched) {
             self.write(&job);
+        }
+        for (reader, progress) in self.outlook.tell(&self.state, self.at.now, self.at.unix_ms) {
+            self.tell_progress(reader, progress);
         }
     }
 
@@ -200,6 +213,10 @@ impl Holder {
                     self.open_attempt(&job, mark);
                 }
                 self.tell_state(&job, "placed");
+                let told = self.outlook.starts(&self.state, &job, self.at.unix_ms);
+                if let Some((reader, progress)) = told {
+                    self.tell_progress(reader, progress);
+                }
             }
             Step::Release { job, reason } => {
                 // Nobody tells what it stored: as long as nobody does, it stored something.
@@ -208,8 +225,10 @@ impl Holder {
                     job,
                     reason: reason.to_owned(),
                 });
-                self.release(&job, reason);
+                self.decision(&job, DecisionOutcome::Released);
+                self.release(&job, reason, ProgressEvent::Requeued);
             }
+            Step::Preempt { job, by } => self.preempt(&job, &by),
             Step::Expire { job } => self.stop(&job, CancelReason::Deadline),
         }
     }
@@ -225,11 +244,55 @@ impl Holder {
         }
     }
 
-    fn release(&mut self, id: &JobId, reason: &str) {
+    fn release(&mut self, id: &JobId, reason: &str, event: ProgressEvent) {
         self.state.release(id);
+        self.outlook.waits_again(id, event, self.at.now);
         self.touch(id);
         self.tell_state(id, reason);
         self.must_plan = true;
+    }
+
+    /// Asks a running batch job for its slot: it goes on later behind what is stored.
+    fn preempt(&mut self, id: &JobId, by: &JobId) {
+        let Some(job) = self.state.job(id) else {
+            return;
+        };
+        let Some(node) = job.record.assigned.as_ref().map(|to| to.node.clone()) else {
+            return;
+        };
+        let order = CancelOrder {
+            job: *id,
+            attempt: job.record.attempt,
+            epoch: self.epoch,
+            reason: CancelReason::Preempted,
+        };
+        self.decision(id, DecisionOutcome::Preempted);
+        self.note(Note::Preempted { job: *id, by: *by });
+        self.state.yielding(id);
+        self.effects.push_back(Effect::Cancel { node, order });
+    }
+
+    /// A batch job has left its slot, or nobody says so in time.
+    fn yielded(&mut self, id: &JobId) {
+        // Whatever it stored is its prefix; as long as nobody tells, it stored something.
+        self.state.update(id, |job| job.has_prefix = true);
+        let reason = "it gave its slot to an interactive job";
+        self.release(id, reason, ProgressEvent::Preempted);
+    }
+
+    fn decision(&mut self, id: &JobId, outcome: DecisionOutcome) {
+        let unix_ms = self.at.unix_ms;
+        self.state.update(id, |job| {
+            let decision = Decided::plain(job, outcome, unix_ms);
+            job.decided(decision);
+        });
+    }
+
+    fn tell_progress(&mut self, reader: ReaderId, progress: Progress) {
+        self.effects.push_back(Effect::TellProgress {
+            reader,
+            progress: Box::new(progress),
+        });
     }
 
     /// Sends the order of the job's attempt.
@@ -294,7 +357,7 @@ impl Holder {
     }
 
     /// Where an admitted job stands.
-    fn admission(&self, id: &JobId) -> Option<Admission> {
+    fn admission(&mut self, id: &JobId) -> Option<Admission> {
         if let Some(record) = self.ended.get(id) {
             return Some(Admission {
                 job: *id,
@@ -306,28 +369,36 @@ impl Holder {
                 existed: true,
             });
         }
+        let (position, start) = self.outlook.admitted(&self.state, id, self.at.now);
         let job = self.state.job(id)?;
-        let position = self.state.position(id);
-        let model = &job.record.model;
-        let slots = self
-            .state
-            .replicas_of(model)
-            .filter_map(|key| self.state.replica(key));
-        let slots: u32 = slots.map(|(_, view)| view.replica.slots).sum();
-        let predicted_start_ms = position.map_or(0, |position| {
-            self.durations.until_start(model, position, slots)
-        });
-        let queued = self.state.queue_length(model);
-        let crowded = queued * 5 > self.limits.queue_capacity * 4;
+        let (reader, state) = (job.record.reader.clone(), job.record.state);
+        let model = job.record.model.clone();
         Some(Admission {
             job: *id,
-            reader: job.record.reader.clone(),
-            state: job.record.state,
-            queue_position: position.unwrap_or_default(),
-            predicted_start_ms,
-            backoff_ms: if crowded { predicted_start_ms } else { 0 },
+            reader,
+            state,
+            queue_position: position,
+            predicted_start_ms: start,
+            backoff_ms: self.backoff_ms(&model),
             existed: false,
         })
+    }
+
+    /// How long who has more to ask should wait: nothing up to four fifths of the
+    /// queue, then more and more, up to the time that one slot needs.
+    fn backoff_ms(&mut self, model: &ModelName) -> u64 {
+        let capacity = self.state.settings().pool(model).capacity;
+        let over = (self.state.queue_length(model) * 5).saturating_sub(capacity * 4);
+        if over == 0 {
+            return 0;
+        }
+        let usual = self
+            .outlook
+            .forecast(&self.state, model, self.at.now)
+            .usual_ms;
+        // `over` is at most the capacity, unless jobs came back.
+        let (over, capacity) = (over.min(capacity) as u64, capacity.max(1) as u64);
+        (usual * over).div_ceil(capacity)
     }
 }
 

@@ -37,6 +37,8 @@ pub enum Question {
     Ended(EndedBatch),
     /// Another gateway reads a job. Answered with [`crate::Effect::Describe`].
     Follow(FollowJob),
+    /// Why a job is where it is. Answered with [`crate::Effect::Explain`].
+    Explain(JobId),
 }
 
 /// What happened.

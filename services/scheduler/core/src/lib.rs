@@ -10,29 +10,43 @@ mod admit;
 mod adopt;
 mod append;
 mod attempt;
+mod breaker;
 mod effect;
-mod estimate;
+mod experience;
 mod filter;
+mod forecast;
 mod gateways;
 mod holder;
 mod input;
 mod ledger;
+mod num;
+mod outlook;
+mod place;
 mod plan;
+mod policy;
 mod report;
+mod score;
 mod state;
 mod view;
 
-pub use admit::{Limits, check};
+pub use admit::{Check, Entry, ORDER, admit};
 pub use adopt::{Adopted, adopt, job_end};
 pub use append::{Behind, behind};
 pub use attempt::{Next, after_end, after_reply};
+pub use breaker::Breaker;
 pub use effect::{Effect, Note};
-pub use estimate::Durations;
+pub use experience::{Demand, Experience, Lesson};
+pub use forecast::{Forecast, forecast, predicted_start_ms};
 pub use holder::Holder;
 pub use input::{Input, Moment, Question, Reply, Token, WriteError};
 pub use ledger::{Ledger, Write};
-pub use plan::{Placement, Plan, Step, plan};
-pub use report::{explain, explain_ended};
+pub use outlook::Outlook;
+pub use plan::{Plan, Step, plan};
+pub use policy::{FullPolicy, PoolPolicy, Settings};
+pub use report::{Decided, explain, explain_ended};
+pub use score::{
+    LEAST_LOADED, LeastLoaded, Load, RoundRobin, STRATEGIES, Score, Strategy, strategy,
+};
 pub use state::{ClusterState, JobView, NodeView, Phase, ReplicaKey, ReplicaView};
 
 /// Monotonic time since an arbitrary start.

@@ -1,65 +1,220 @@
 //! Why a job is where it is, for people and programs.
 
 use crate::Now;
-use crate::filter::{Candidate, candidates, removed_by, sentence, set_aside_by};
-use crate::state::{ClusterState, JobView, Phase};
+use crate::filter::{
+    Candidate, can_continue, candidates, falls_back, is_pinned, is_preferred, removed_by, sentence,
+};
+use crate::forecast::predicted_start_ms;
+use crate::state::{ClusterState, JobView, Phase, ReplicaKey};
 use orchion_contract::job::{Job, JobState};
+use orchion_contract::node::EngineKind;
 use orchion_contract::placement::{
-    Decision, DecisionOutcome, Explanation, FilterCount, FilterName, MAX_VERDICTS, Place,
-    PlacementMode, Verdict,
+    Decision, DecisionOutcome, Explanation, FilterCount, FilterName, MAX_VERDICTS, Place, Verdict,
 };
 use orchion_contract::{JobId, UnixMs};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Candidates that are kept of each decision; a question lists more.
+const KEPT: usize = 16;
+
+/// One decision, as it is kept until somebody asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decided {
+    at_ms: UnixMs,
+    attempt: u32,
+    outcome: DecisionOutcome,
+    strategy: &'static str,
+    keys: &'static [&'static str],
+    selected: Option<ReplicaKey>,
+    considered: u32,
+    pinned: bool,
+    fallback: bool,
+    looks: Vec<Look>,
+}
+
+/// One candidate as it looked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Look {
+    key: ReplicaKey,
+    engine: EngineKind,
+    removed_by: Option<FilterName>,
+    used: u32,
+    slots: u32,
+    memory_left: Option<u64>,
+    slow: bool,
+}
+
+impl Decided {
+    /// What came of something that is no choice between candidates.
+    pub(crate) fn plain(job: &JobView, outcome: DecisionOutcome, unix_ms: UnixMs) -> Self {
+        let to = job.record.assigned.as_ref();
+        Self {
+            at_ms: unix_ms,
+            attempt: job.record.attempt,
+            outcome,
+            strategy: "",
+            keys: &[],
+            selected: to.map(|to| (to.node.clone(), to.replica.clone())),
+            considered: 0,
+            pinned: is_pinned(job),
+            fallback: false,
+            looks: Vec::new(),
+        }
+    }
+
+    /// The candidate that was chosen.
+    pub(crate) fn choose(&mut self, chosen: &Candidate<'_>, fallback: bool) {
+        self.outcome = DecisionOutcome::Assigned;
+        self.attempt += 1;
+        self.selected = Some(chosen.key.clone());
+        self.fallback = fallback;
+        if !self.looks.iter().any(|look| look.key == *chosen.key) {
+            self.looks.push(Look {
+                key: chosen.key.clone(),
+                engine: chosen.view.replica.engine.kind,
+                removed_by: None,
+                used: chosen.used,
+                slots: chosen.view.replica.slots,
+                memory_left: (chosen.view.memory_free > 0).then_some(chosen.memory_left),
+                slow: false,
+            });
+        }
+    }
+
+    fn render(&self) -> Decision {
+        let mut removed: BTreeMap<FilterName, u32> = BTreeMap::new();
+        for filter in self.looks.iter().filter_map(|look| look.removed_by) {
+            *removed.entry(filter).or_default() += 1;
+        }
+        let count = |(filter, removed)| FilterCount { filter, removed };
+        Decision {
+            at_ms: self.at_ms,
+            attempt: self.attempt,
+            outcome: self.outcome,
+            strategy: self.strategy.to_owned(),
+            selected: self.selected.clone().map(place),
+            candidates_considered: self.considered,
+            filters_applied: removed.into_iter().map(count).collect(),
+            tie_breakers_applied: self.keys.iter().map(|key| (*key).to_owned()).collect(),
+            pinned: self.pinned,
+            fallback_used: self.fallback,
+            candidates: self.looks.iter().map(|look| self.verdict(look)).collect(),
+        }
+    }
+
+    fn verdict(&self, look: &Look) -> Verdict {
+        let chosen = self.selected.as_ref() == Some(&look.key);
+        let reason = match look.removed_by {
+            Some(filter) => sentence(filter),
+            None if chosen => "it was chosen",
+            None if self.selected.is_some() => {
+                "it could take the job; the chosen one ranks before it"
+            }
+            None => "it could take the job",
+        };
+        Verdict {
+            place: place(look.key.clone()),
+            engine: look.engine,
+            removed_by: look.removed_by,
+            reason: reason.to_owned(),
+            slots_used: look.used,
+            slots: look.slots,
+            memory_free_bytes: look.memory_left,
+            slow: look.slow,
+        }
+    }
+}
+
+/// How the candidates of a job look now; the first ones by name are kept.
+pub(crate) fn decided<'a>(
+    state: &ClusterState,
+    job: &JobView,
+    pool: impl Iterator<Item = Candidate<'a>>,
+    tied: bool,
+    now: Now,
+    unix_ms: UnixMs,
+) -> Decided {
+    let settings = state.settings();
+    let slow = |candidate: &Candidate<'_>| {
+        let experience = state.experience();
+        experience.is_slow(&job.record.model, candidate.key, settings.slow_share)
+    };
+    let look = |candidate: Candidate<'a>| Look {
+        removed_by: removed_by(state, job, &candidate, now)
+            .or_else(|| set_aside_by(job, &candidate, tied)),
+        slow: slow(&candidate),
+        key: candidate.key.clone(),
+        engine: candidate.view.replica.engine.kind,
+        used: candidate.used,
+        slots: candidate.view.replica.slots,
+        memory_left: (candidate.view.memory_free > 0).then_some(candidate.memory_left),
+    };
+    let considered = state.pool_size(&job.record.model);
+    Decided {
+        looks: pool.take(KEPT).map(look).collect(),
+        considered: u32::try_from(considered).unwrap_or(u32::MAX),
+        strategy: settings.strategy.name(),
+        keys: settings.strategy.keys(),
+        ..Decided::plain(job, DecisionOutcome::NoCapacity, unix_ms)
+    }
+}
+
+/// What keeps a job from a replica because others are there.
+fn set_aside_by(job: &JobView, candidate: &Candidate<'_>, tied: bool) -> Option<FilterName> {
+    if tied && !can_continue(job, candidate.view) {
+        return Some(FilterName::Continuation);
+    }
+    if !is_preferred(job, candidate) && !falls_back(job) {
+        return Some(FilterName::Prefer);
+    }
+    (job.avoid.as_ref() == Some(candidate.key)).then_some(FilterName::FailedLast)
+}
+
+fn place((node, replica): ReplicaKey) -> Place {
+    Place { node, replica }
+}
 
 /// Why an open job is where it is.
 #[must_use]
-pub fn explain(
-    state: &ClusterState,
-    id: &JobId,
-    _now: Now,
-    unix_ms: UnixMs,
-) -> Option<Explanation> {
+pub fn explain(state: &ClusterState, id: &JobId, now: Now, unix_ms: UnixMs) -> Option<Explanation> {
     let job = state.job(id)?;
-    let decisions = match job.phase {
-        Phase::Queued => vec![as_it_looks(state, job, unix_ms)],
-        Phase::Opening | Phase::Ordered | Phase::Running | Phase::Ending => Vec::new(),
-    };
-    let summary = match (job.phase, &job.record.assigned) {
-        (Phase::Queued, _) => waits_because(&decisions),
-        (Phase::Ending, _) => "it is being ended".to_owned(),
-        (Phase::Opening | Phase::Ordered | Phase::Running, Some(to)) => {
-            format!("it runs on replica {} of node {}", to.replica, to.node)
+    let waits = (job.phase == Phase::Queued).then(|| as_it_looks(state, job, now, unix_ms));
+    let summary = match (job.phase, &job.record.assigned, &waits) {
+        (Phase::Queued, _, Some(waits)) => waits_because(waits),
+        (Phase::Queued, _, None) => "it waits".to_owned(),
+        (Phase::Ending, _, _) => "it is being ended".to_owned(),
+        (Phase::Yielding, _, _) => "it gives its slot to an interactive job".to_owned(),
+        (Phase::Opening | Phase::Ordered | Phase::Running, Some(to), _) => {
+            format!("it is on replica {} of node {}", to.replica, to.node)
         }
-        (Phase::Opening | Phase::Ordered | Phase::Running, None) => "it is placed".to_owned(),
+        (Phase::Opening | Phase::Ordered | Phase::Running, None, _) => "it is placed".to_owned(),
     };
-    let running = job.phase == Phase::Running;
-    Some(Explanation {
-        job: *id,
-        state: if running {
-            JobState::Running
-        } else {
-            job.record.state
-        },
-        pool: job.record.model.clone(),
-        priority: job.record.priority,
-        queue_position: state.position(id),
-        predicted_start_ms: None,
-        summary,
-        decisions,
-    })
+    let running = matches!(job.phase, Phase::Running | Phase::Yielding);
+    let mut found = explanation(&job.record, &job.decisions, summary);
+    if running {
+        found.state = JobState::Running;
+    }
+    found.queue_position = state.position(id);
+    found.predicted_start_ms = predicted_start_ms(state, id, now);
+    found.decisions.extend(waits);
+    Some(found)
 }
 
-/// Why a job that has ended was where it was, as far as its record tells.
+/// Why a job that has ended was where it was.
 #[must_use]
-pub fn explain_ended(record: &Job) -> Explanation {
-    let place = record.assigned.as_ref();
-    let summary = match place {
+pub fn explain_ended(record: &Job, decisions: &VecDeque<Decided>) -> Explanation {
+    let attempts = record.attempt;
+    let summary = match &record.assigned {
         Some(to) => format!(
-            "it is {} after {} attempts; the last one was on replica {} of node {}",
-            record.state, record.attempt, to.replica, to.node
+            "it is {} at attempt {attempts}, on replica {} of node {}",
+            record.state, to.replica, to.node
         ),
         None => format!("it is {} and was never placed", record.state),
     };
+    explanation(record, decisions, summary)
+}
+
+fn explanation(record: &Job, decisions: &VecDeque<Decided>, summary: String) -> Explanation {
     Explanation {
         job: record.id,
         state: record.state,
@@ -68,14 +223,34 @@ pub fn explain_ended(record: &Job) -> Explanation {
         queue_position: None,
         predicted_start_ms: None,
         summary,
-        decisions: Vec::new(),
+        decisions: decisions.iter().map(Decided::render).collect(),
     }
 }
 
-fn waits_because(decisions: &[Decision]) -> String {
-    let Some(last) = decisions.last() else {
-        return "it waits".to_owned();
+/// How every candidate of a waiting job looks now.
+fn as_it_looks(state: &ClusterState, job: &JobView, now: Now, unix_ms: UnixMs) -> Decision {
+    let could = |candidate: Candidate<'_>| {
+        let candidate = candidate.emptied();
+        removed_by(state, job, &candidate, now).is_none() && can_continue(job, candidate.view)
     };
+    let tied = job.has_prefix && candidates(state, job).any(could);
+    let pool: Vec<Candidate<'_>> = candidates(state, job).take(MAX_VERDICTS).collect();
+    let parts = pool
+        .chunks(KEPT)
+        .map(|part| decided(state, job, part.iter().copied(), tied, now, unix_ms));
+    let mut all = Decided {
+        considered: 0,
+        ..decided(state, job, std::iter::empty(), tied, now, unix_ms)
+    };
+    for part in parts {
+        all.considered = part.considered;
+        all.looks.extend(part.looks);
+    }
+    all.selected = None;
+    all.render()
+}
+
+fn waits_because(last: &Decision) -> String {
     let most = last
         .filters_applied
         .iter()
@@ -91,57 +266,5 @@ fn waits_because(decisions: &[Decision]) -> String {
             most.removed,
             sentence(most.filter)
         ),
-    }
-}
-
-/// How every candidate of a waiting job looks now.
-fn as_it_looks(state: &ClusterState, job: &JobView, unix_ms: UnixMs) -> Decision {
-    let mut removed: BTreeMap<FilterName, u32> = BTreeMap::new();
-    let (mut considered, mut verdicts) = (0, Vec::new());
-    for candidate in candidates(state, job) {
-        considered += 1;
-        let filter = removed_by(job, &candidate).or_else(|| set_aside_by(job, &candidate));
-        if let Some(filter) = filter {
-            *removed.entry(filter).or_default() += 1;
-        }
-        if verdicts.len() < MAX_VERDICTS {
-            verdicts.push(verdict(&candidate, filter));
-        }
-    }
-    let count = |(filter, removed)| FilterCount { filter, removed };
-    Decision {
-        at_ms: unix_ms,
-        attempt: job.record.attempt,
-        outcome: DecisionOutcome::NoCapacity,
-        strategy: "least-loaded".to_owned(),
-        selected: None,
-        candidates_considered: considered,
-        filters_applied: removed.into_iter().map(count).collect(),
-        tie_breakers_applied: Vec::new(),
-        pinned: is_pinned(job),
-        fallback_used: false,
-        candidates: verdicts,
-    }
-}
-
-fn is_pinned(job: &JobView) -> bool {
-    let spec = job.record.spec.as_ref();
-    spec.and_then(|spec| spec.placement.as_deref())
-        .is_some_and(|placement| placement.mode == PlacementMode::Pin)
-}
-
-fn verdict(candidate: &Candidate<'_>, removed_by: Option<FilterName>) -> Verdict {
-    let (node, replica) = candidate.key.clone();
-    Verdict {
-        place: Place { node, replica },
-        engine: candidate.view.replica.engine.kind,
-        removed_by,
-        reason: removed_by
-            .map_or("it could take the job", sentence)
-            .to_owned(),
-        slots_used: candidate.used,
-        slots: candidate.view.replica.slots,
-        memory_free_bytes: None,
-        slow: false,
     }
 }

@@ -1,85 +1,25 @@
 //! What is known of the cluster, with the indexes that planning needs.
 
+mod index;
+mod load;
+mod views;
+
+pub use views::{JobView, NodeView, Phase, ReplicaView};
+
 use crate::Now;
-use orchion_contract::job::{Assignment, CancelReason, Job, JobState, Priority};
-use orchion_contract::node::{Heartbeat, Node, NodeState, Replica};
-use orchion_contract::{InstanceId, JobId, ModelName, NodeId, ReplicaId};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::experience::{Demand, Experience};
+use crate::policy::Settings;
+use crate::score::Score;
+use orchion_contract::job::{Assignment, Job, JobState, Priority};
+use orchion_contract::node::{Heartbeat, Node, NodeState};
+use orchion_contract::{JobId, ModelName, NodeId, ReplicaId};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A replica in the cluster.
 pub type ReplicaKey = (NodeId, ReplicaId);
 
-/// Where an open job is on its way, beyond what its record says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// It waits for a slot.
-    Queued,
-    /// Its next attempt is being opened: mark, then record, then order.
-    Opening,
-    /// The order is under way or must be sent.
-    Ordered,
-    /// Its agent has it.
-    Running,
-    /// Its end is being written.
-    Ending,
-}
-
-/// An open job.
-#[derive(Debug, Clone)]
-pub struct JobView {
-    /// The record, as it is or is being written.
-    pub record: Job,
-    /// Where it is on its way.
-    pub phase: Phase,
-    /// Not to be placed before: back-off after a failure.
-    pub not_before: Now,
-    /// Failures in a row, stored or not; decides the back-off.
-    pub tries: u32,
-    /// The replica that failed last: others first.
-    pub avoid: Option<ReplicaKey>,
-    /// Whether an attempt has stored a piece, or may have: another one must continue.
-    pub has_prefix: bool,
-    /// Why it is being stopped.
-    pub stop_reason: Option<CancelReason>,
-    /// When the order was sent last.
-    pub ordered_at: Now,
-    /// When it must have ended.
-    pub deadline: Now,
-}
-
-/// A replica and its load.
-#[derive(Debug, Clone)]
-pub struct ReplicaView {
-    /// What it is.
-    pub replica: Replica,
-    /// Jobs that our records place on it.
-    pub recorded: u32,
-    /// Requests that its agent last reported.
-    pub reported: u32,
-}
-
-impl ReplicaView {
-    /// Slots in use: what we recorded or what was reported, whichever is more.
-    #[must_use]
-    pub fn occupied(&self) -> u32 {
-        self.recorded.max(self.reported)
-    }
-}
-
-/// A node and its replicas.
-#[derive(Debug, Clone)]
-pub struct NodeView {
-    /// The agent process that is registered.
-    pub instance: InstanceId,
-    /// Whether it is there.
-    pub state: NodeState,
-    /// When it was last seen in another state than lost.
-    pub seen_at: Now,
-    /// What it serves.
-    pub replicas: BTreeMap<ReplicaId, ReplicaView>,
-}
-
 type QueueKey = (Priority, u64, JobId);
+type Ranked = BTreeSet<(Score, ReplicaKey)>;
 
 /// Everything that planning looks at.
 #[derive(Debug, Clone, Default)]
@@ -97,9 +37,43 @@ pub struct ClusterState {
     /// Open jobs by the time at which they must have ended.
     deadlines: BTreeSet<(Now, JobId)>,
     next_seq: u64,
+    /// What the owner decided.
+    settings: Settings,
+    /// What was learnt.
+    experience: Experience,
+    /// Replicas of each model that have a free slot, best first.
+    free: BTreeMap<ModelName, Ranked>,
+    /// Batch jobs of each model that are placed, in the order of their queue.
+    placed_batch: BTreeMap<ModelName, BTreeSet<(u64, JobId)>>,
+    /// Jobs of each model that were asked for their slot.
+    yielding: BTreeMap<ModelName, BTreeSet<JobId>>,
+    /// Choices made so far.
+    turns: u64,
+    queue_changes: u64,
 }
 
 impl ClusterState {
+    /// Nothing known yet, under these settings.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            ..Self::default()
+        }
+    }
+
+    /// What the owner decided.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What was learnt.
+    #[must_use]
+    pub fn experience(&self) -> &Experience {
+        &self.experience
+    }
+
     /// A job by its id, while it is open.
     #[must_use]
     pub fn job(&self, id: &JobId) -> Option<&JobView> {
@@ -135,6 +109,12 @@ impl ClusterState {
         self.models.get(model).into_iter().flatten()
     }
 
+    /// Number of replicas of a model, ready or not.
+    #[must_use]
+    pub fn pool_size(&self, model: &ModelName) -> usize {
+        self.models.get(model).map_or(0, BTreeSet::len)
+    }
+
     /// Every model that any known node serves.
     pub fn models(&self) -> impl Iterator<Item = &ModelName> {
         self.models.keys()
@@ -145,6 +125,37 @@ impl ClusterState {
         self.queues
             .iter()
             .map(|(model, queue)| (model, queue.iter().map(|(_, _, job)| job)))
+    }
+
+    /// Waiting jobs of a model, in order.
+    pub fn queue_of(&self, model: &ModelName) -> impl Iterator<Item = &JobId> {
+        let queue = self.queues.get(model).into_iter().flatten();
+        queue.map(|(_, _, job)| job)
+    }
+
+    /// Interactive jobs of a model that wait.
+    pub(crate) fn interactive_waiting(&self, model: &ModelName) -> usize {
+        let queue = self.queues.get(model).into_iter().flatten();
+        queue
+            .take_while(|(class, _, _)| *class == Priority::Interactive)
+            .count()
+    }
+
+    /// Counts changes of all queues.
+    #[must_use]
+    pub fn queue_changes(&self) -> u64 {
+        self.queue_changes
+    }
+
+    /// Choices made so far.
+    pub(crate) fn turns(&self) -> u64 {
+        self.turns
+    }
+
+    /// Whether any job waits.
+    #[must_use]
+    pub fn has_waiting(&self) -> bool {
+        !self.queues.is_empty()
     }
 
     /// Number of waiting jobs of a model.
@@ -210,6 +221,7 @@ impl ClusterState {
         self.deadlines.insert((deadline, id));
         let has_prefix = record.attempt > 1;
         let placed = record.state == JobState::Assigned && record.assigned.is_some();
+        let view_demand = record.spec.as_ref().map(Demand::of).unwrap_or_default();
         let phase = if placed {
             Phase::Ordered
         } else {
@@ -225,6 +237,10 @@ impl ClusterState {
             stop_reason: None,
             ordered_at: now,
             deadline,
+            demand: view_demand,
+            reserved: 0,
+            yields: 0,
+            decisions: VecDeque::new(),
         };
         self.jobs.insert(id, view);
         if placed {
@@ -259,6 +275,7 @@ impl ClusterState {
     pub fn assign(&mut self, id: &JobId, assignment: Assignment, phase: Phase) {
         self.dequeue(id);
         self.count_out(id);
+        self.take_turn(&assignment);
         if let Some(job) = self.jobs.get_mut(id) {
             if job.has_prefix && job.record.prefix_by.is_none() {
                 job.record.prefix_by = job.record.assigned.take().map(|before| before.engine);
@@ -268,7 +285,27 @@ impl ClusterState {
             job.record.assigned = Some(assignment);
             job.phase = phase;
         }
+        self.reserve(id);
         self.count_in(id);
+    }
+
+    /// Its agent has it.
+    pub fn running(&mut self, id: &JobId) {
+        if let Some(job) = self.jobs.get_mut(id)
+            && job.phase == Phase::Ordered
+        {
+            job.phase = Phase::Running;
+        }
+    }
+
+    /// It was asked to give its slot away.
+    pub fn yielding(&mut self, id: &JobId) {
+        if let Some(job) = self.jobs.get_mut(id) {
+            job.phase = Phase::Yielding;
+            job.yields += 1;
+            let jobs = self.yielding.entry(job.record.model.clone()).or_default();
+            jobs.insert(*id);
+        }
     }
 
     /// Takes a job back from its node: it waits again.
@@ -284,6 +321,7 @@ impl ClusterState {
     /// The end of a job is being written: it waits no more.
     pub fn ending(&mut self, id: &JobId) {
         self.dequeue(id);
+        self.yields_no_more(id);
         if let Some(job) = self.jobs.get_mut(id) {
             job.phase = Phase::Ending;
         }
@@ -313,21 +351,15 @@ impl ClusterState {
     pub fn set_node(&mut self, node: &Node, now: Now) {
         let known = self.nodes.remove(&node.id);
         self.unindex(&node.id, known.as_ref());
-        let same = |view: &&NodeView| view.instance == node.instance;
-        let reported = |id: &ReplicaId| {
-            let view = known
-                .as_ref()
-                .filter(same)
-                .and_then(|view| view.replicas.get(id));
-            view.map_or(0, |view| view.reported)
-        };
         let replicas = node.replicas.iter().map(|replica| {
-            let view = ReplicaView {
-                replica: replica.clone(),
-                recorded: 0,
-                reported: reported(&replica.id),
-            };
-            (replica.id.clone(), view)
+            let before = known
+                .as_ref()
+                .filter(|view| view.instance == node.instance)
+                .and_then(|view| view.replicas.get(&replica.id));
+            (
+                replica.id.clone(),
+                ReplicaView::new(node, replica, before, now),
+            )
         });
         let seen_at = match node.state {
             NodeState::Lost => known.as_ref().map_or(Now::ZERO, |view| view.seen_at),
@@ -339,25 +371,33 @@ impl ClusterState {
             seen_at,
             replicas: replicas.collect(),
         };
-        for job in self.placed.get(&node.id).into_iter().flatten() {
-            let assigned = self
-                .jobs
-                .get(job)
-                .and_then(|job| job.record.assigned.as_ref());
+        for id in self.placed.get(&node.id).into_iter().flatten() {
+            let Some(job) = self.jobs.get(id) else {
+                continue;
+            };
+            let assigned = job.record.assigned.as_ref();
             if let Some(replica) =
                 assigned.and_then(|assigned| view.replicas.get_mut(&assigned.replica))
             {
                 replica.recorded += 1;
+                replica.reserved += job.reserved;
             }
         }
-        for replica in view.replicas.values() {
-            let key = (node.id.clone(), replica.replica.id.clone());
-            self.models
-                .entry(replica.replica.model.clone())
-                .or_default()
-                .insert(key);
-        }
+        let keys: Vec<(ModelName, ReplicaKey)> = view
+            .replicas
+            .values()
+            .map(|view| {
+                (
+                    view.replica.model.clone(),
+                    (node.id.clone(), view.replica.id.clone()),
+                )
+            })
+            .collect();
         self.nodes.insert(node.id.clone(), view);
+        for (model, key) in keys {
+            self.models.entry(model).or_default().insert(key.clone());
+            self.rank(&key);
+        }
         self.look_at_jobs_of(&node.id);
     }
 
@@ -369,129 +409,45 @@ impl ClusterState {
     }
 
     /// What an agent reports of its load.
-    pub fn heartbeat(&mut self, beat: &Heartbeat) {
-        let Some(node) = self.nodes.get_mut(&beat.node) else {
-            return;
-        };
-        if node.instance != beat.instance {
+    pub fn heartbeat(&mut self, beat: &Heartbeat, now: Now) {
+        let known = self.nodes.get(&beat.node);
+        if known.is_none_or(|node| node.instance != beat.instance) {
             return;
         }
+        for attempt in &beat.running {
+            // What it reports free is without this job from now on.
+            self.unreserve(&attempt.job);
+        }
         for load in &beat.replicas {
-            if let Some(view) = node.replicas.get_mut(&load.id) {
-                view.reported = load.busy;
-                view.replica.slots = load.slots;
-                view.replica.ready = load.ready;
+            let key = (beat.node.clone(), load.id.clone());
+            if let Some(view) = self.view_mut(&key) {
+                view.report(load, now);
+                self.rank(&key);
             }
         }
     }
 
     /// An agent says that a replica has no slot: full until it reports again.
     pub fn is_busy(&mut self, key: &ReplicaKey) {
-        if let Some(view) = self
-            .nodes
-            .get_mut(&key.0)
-            .and_then(|node| node.replicas.get_mut(&key.1))
-        {
+        if let Some(view) = self.view_mut(key) {
             view.reported = view.replica.slots;
+            self.rank(key);
         }
     }
 
-    /// Whether a node has jobs that it cannot end.
-    fn look_at_jobs_of(&mut self, id: &NodeId) {
-        let node = self
-            .nodes
-            .get(id)
-            .filter(|node| node.state != NodeState::Lost);
-        let stays = |job: &JobId| {
-            let assigned = self
-                .jobs
-                .get(job)
-                .and_then(|job| job.record.assigned.as_ref());
-            node.zip(assigned)
-                .is_some_and(|(node, to)| node.instance == to.instance)
-        };
-        if self.placed_on(id).all(stays) {
-            self.unsettled.remove(id);
-        } else {
-            self.unsettled.insert(id.clone());
+    /// An attempt that was ordered at `ordered_at` failed for a reason of its replica.
+    pub fn attempt_failed(&mut self, key: &ReplicaKey, ordered_at: Now, now: Now) {
+        if let Some(view) = self.view_mut(key) {
+            view.breaker.failed(ordered_at, now);
         }
     }
+}
 
-    fn enqueue(&mut self, id: &JobId) {
-        if let Some(job) = self.jobs.get(id) {
-            self.queues
-                .entry(job.record.model.clone())
-                .or_default()
-                .insert(queue_key(&job.record));
-        }
-    }
-
-    fn dequeue(&mut self, id: &JobId) {
-        let Some(job) = self.jobs.get(id) else { return };
-        let Some(queue) = self.queues.get_mut(&job.record.model) else {
-            return;
-        };
-        queue.remove(&queue_key(&job.record));
-        if queue.is_empty() {
-            self.queues.remove(&job.record.model);
-        }
-    }
-
-    fn count_in(&mut self, id: &JobId) {
-        let Some(assigned) = self
-            .jobs
-            .get(id)
-            .and_then(|job| job.record.assigned.clone())
-        else {
-            return;
-        };
-        self.placed
-            .entry(assigned.node.clone())
-            .or_default()
-            .insert(*id);
-        if let Some(view) = self.view_mut(&assigned) {
-            view.recorded += 1;
-        }
-    }
-
-    fn count_out(&mut self, id: &JobId) {
-        let Some(job) = self.jobs.get(id) else { return };
-        let Some(assigned) = job.record.assigned.clone() else {
-            return;
-        };
-        let Some(placed) = self.placed.get_mut(&assigned.node) else {
-            return;
-        };
-        if !placed.remove(id) {
-            return;
-        }
-        if placed.is_empty() {
-            self.placed.remove(&assigned.node);
-            self.unsettled.remove(&assigned.node);
-        }
-        if let Some(view) = self.view_mut(&assigned) {
-            view.recorded = view.recorded.saturating_sub(1);
-            // What ended is free at once; the next heartbeat tells the truth.
-            view.reported = view.reported.saturating_sub(1);
-        }
-    }
-
-    fn view_mut(&mut self, assigned: &Assignment) -> Option<&mut ReplicaView> {
-        self.nodes
-            .get_mut(&assigned.node)?
-            .replicas
-            .get_mut(&assigned.replica)
-    }
-
-    fn unindex(&mut self, id: &NodeId, known: Option<&NodeView>) {
-        for replica in known.into_iter().flat_map(|view| view.replicas.values()) {
-            let model = &replica.replica.model;
-            if let Some(keys) = self.models.get_mut(model) {
-                keys.remove(&(id.clone(), replica.replica.id.clone()));
-                if keys.is_empty() {
-                    self.models.remove(model);
-                }
-            }
+fn remove_from<K: Ord, V: Ord>(index: &mut BTreeMap<K, BTreeSet<V>>, key: &K, value: &V) {
+    if let Some(values) = index.get_mut(key) {
+        values.remove(value);
+        if values.is_empty() {
+            index.remove(key);
         }
     }
 }

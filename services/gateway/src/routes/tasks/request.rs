@@ -129,7 +129,6 @@ fn parse(mut fields: Fields) -> Result<Task> {
         seed_drawn: false,
         priority,
         deadline_ms,
-        whole: false,
         timeouts,
         expected_tokens,
         placement,

@@ -1,9 +1,9 @@
 //! How jobs end: stopped, failed for good, or told by their agent.
 
-use super::{Holder, event};
+use super::{EXPLAINED, Holder, event};
 use crate::view::summary;
-use crate::{Effect, Note, Phase};
-use orchion_contract::job::{CancelOrder, CancelReason, JobEnd, Outcome};
+use crate::{Demand, Effect, Lesson, Note, Phase};
+use orchion_contract::job::{CancelOrder, CancelReason, Job, JobEnd, Outcome};
 use orchion_contract::transcript::Final;
 use orchion_contract::{ErrorBody, ErrorCode, JobId};
 
@@ -17,7 +17,7 @@ impl Holder {
         let to = job.record.assigned.as_ref().map(|to| to.node.clone());
         match (job.phase, to) {
             (Phase::Ending, _) => {}
-            (Phase::Ordered | Phase::Running, Some(node)) => {
+            (Phase::Ordered | Phase::Running | Phase::Yielding, Some(node)) => {
                 self.state.ending(id);
                 self.state.update(id, |job| job.stop_reason = Some(reason));
                 let order = CancelOrder {
@@ -28,7 +28,10 @@ impl Holder {
                 };
                 self.effects.push_back(Effect::Cancel { node, order });
             }
-            (Phase::Queued | Phase::Opening | Phase::Ordered | Phase::Running, _) => {
+            (
+                Phase::Queued | Phase::Opening | Phase::Ordered | Phase::Running | Phase::Yielding,
+                _,
+            ) => {
                 self.state.ending(id);
                 self.finalize(id, reason);
             }
@@ -65,7 +68,6 @@ impl Holder {
         };
         let end = Final {
             attempt: job.record.attempt,
-            rest: None,
             outcome,
             finish_reason: None,
             usage: Default::default(),
@@ -83,16 +85,59 @@ impl Holder {
         });
     }
 
+    /// What the end of an open job teaches.
+    fn learn(&mut self, id: &JobId, end: &JobEnd) {
+        let Some(job) = self.state.job(id) else {
+            return;
+        };
+        let took = self.at.now.saturating_sub(job.ordered_at);
+        let record = job.record.clone();
+        let demand = job.demand;
+        let took_ms = u64::try_from(took.as_millis()).ok();
+        self.lesson(&record, demand, end, took_ms);
+    }
+
+    /// Only answers that were generated in one go, and to their end, teach.
+    pub(super) fn lesson(
+        &mut self,
+        record: &Job,
+        demand: Demand,
+        end: &JobEnd,
+        took_ms: Option<u64>,
+    ) {
+        let Some(to) = record.assigned.as_ref() else {
+            return;
+        };
+        if end.outcome != Outcome::Completed || end.continued.is_some() {
+            return;
+        }
+        let key = (to.node.clone(), to.replica.clone());
+        let busy = self.state.replica(&key);
+        let busy = busy.is_some_and(|(_, view)| view.occupied() >= view.replica.slots);
+        self.state.learn(&Lesson {
+            model: &record.model,
+            replica: &key,
+            digest: to.engine.digest.as_deref(),
+            demand,
+            usage: end.usage,
+            times: end.times,
+            took_ms,
+            busy,
+        });
+    }
+
     /// A job has ended: its slot is free, history is told, then the record.
     pub(super) fn end(&mut self, id: &JobId, end: JobEnd) {
+        self.learn(id, &end);
+        self.outlook.forget(id);
         let Some(job) = self.state.remove(id) else {
             return;
         };
-        let mut record = job.record;
-        if let Some(to) = &record.assigned {
-            self.durations
-                .observe(&record.model, end.at_ms.saturating_sub(to.at_ms));
+        if self.decided.len() == EXPLAINED {
+            self.decided.pop_front();
         }
+        self.decided.push_back((*id, job.decisions));
+        let mut record = job.record;
         record.state = end.outcome.state();
         record.end = Some(end);
         record.spec = None;

@@ -4,6 +4,8 @@ use super::{Holder, TICK};
 use crate::{JobView, Next, Note, Phase, Reply, after_end, after_reply};
 use orchion_contract::job::{AttemptEnd, AttemptOutcome, CancelReason, CancelReply};
 use orchion_contract::node::{Heartbeat, Node};
+use orchion_contract::placement::DecisionOutcome;
+use orchion_contract::progress::ProgressEvent;
 use orchion_contract::transcript::Final;
 use orchion_contract::{JobId, NodeId, ReaderId};
 use std::collections::BTreeSet;
@@ -27,7 +29,7 @@ impl Holder {
     }
 
     pub(super) fn heartbeat(&mut self, beat: &Heartbeat) {
-        self.state.heartbeat(beat);
+        self.state.heartbeat(beat, self.at.now);
         self.must_plan = true;
         if self.is_in_charge() {
             self.compare_with_records(beat);
@@ -51,7 +53,7 @@ impl Holder {
             match self.state.job(&attempt.job) {
                 Some(job) if mine(job, attempt.attempt) => {
                     running.insert(attempt.job);
-                    self.state.update(&attempt.job, mark_running);
+                    self.state.running(&attempt.job);
                 }
                 Some(_) | None => self.drop_attempt(&beat.node, attempt.job, attempt.attempt),
             }
@@ -140,25 +142,38 @@ impl Holder {
     }
 
     pub(super) fn canceled(&mut self, id: &JobId, reply: Option<CancelReply>) {
-        let how = match reply {
-            Some(CancelReply::Ended { end }) => Some(end.how),
-            Some(CancelReply::NotRunning | CancelReply::Stale { .. }) | None => None,
-        };
-        match how {
-            Some(AttemptOutcome::Final { end }) => self.end(id, *end),
-            Some(
-                AttemptOutcome::Failed { .. }
-                | AttemptOutcome::Superseded
-                | AttemptOutcome::Preempted,
-            )
-            | None => {
-                let reason = self
-                    .state
-                    .job(id)
-                    .and_then(|job| job.stop_reason)
-                    .unwrap_or(CancelReason::Client);
-                self.finalize(id, reason);
+        let phase = self.state.job(id).map(|job| job.phase);
+        match (phase, reply) {
+            (Some(Phase::Yielding), reply) => self.left(id, reply),
+            (Some(Phase::Ending), reply) => self.stopped(id, reply),
+            // It was taken back meanwhile; only an end of the job still counts.
+            (Some(_), Some(CancelReply::Ended { end })) => self.attempt_ended(&end),
+            (Some(_), Some(CancelReply::NotRunning | CancelReply::Stale { .. }) | None)
+            | (None, _) => {}
+        }
+    }
+
+    /// What became of a stop order.
+    fn stopped(&mut self, id: &JobId, reply: Option<CancelReply>) {
+        if let Some(CancelReply::Ended { end }) = reply
+            && let AttemptOutcome::Final { end } = end.how
+        {
+            self.end(id, *end);
+            return;
+        }
+        let job = self.state.job(id);
+        let reason = job.and_then(|job| job.stop_reason);
+        self.finalize(id, reason.unwrap_or(CancelReason::Client));
+    }
+
+    /// What became of asking a batch job for its slot.
+    fn left(&mut self, id: &JobId, reply: Option<CancelReply>) {
+        match reply {
+            Some(CancelReply::Ended { end }) => self.attempt_ended(&end),
+            Some(CancelReply::Stale { epoch }) => {
+                self.effects.push_back(crate::Effect::Outranked(epoch));
             }
+            Some(CancelReply::NotRunning) | None => self.yielded(id),
         }
     }
 
@@ -170,9 +185,14 @@ impl Holder {
         if job.phase == Phase::Ending && !matches!(end.how, AttemptOutcome::Final { .. }) {
             return;
         }
+        let left = job.phase == Phase::Yielding && job.record.attempt == end.attempt;
         let next = after_end(job, end, self.at.now);
         if end.stored {
             self.state.update(&end.job, |job| job.has_prefix = true);
+        }
+        if left && !matches!(end.how, AttemptOutcome::Final { .. }) {
+            self.yielded(&end.job);
+            return;
         }
         match &end.how {
             AttemptOutcome::Failed { error } => {
@@ -189,7 +209,7 @@ impl Holder {
     fn follow(&mut self, id: &JobId, next: Next, reason: &str) {
         match next {
             Next::Nothing => {}
-            Next::Running => self.state.update(id, mark_running),
+            Next::Running => self.state.running(id),
             Next::Ended(end) => self.end(id, *end),
             Next::Outranked(epoch) => self.effects.push_back(crate::Effect::Outranked(epoch)),
             Next::GiveUp(error) => self.fail(id, error),
@@ -203,6 +223,11 @@ impl Holder {
                 if let Some(replica) = avoid.as_ref().filter(|_| busy) {
                     self.state.is_busy(replica);
                 }
+                if let Some(replica) = avoid.as_ref().filter(|_| failed) {
+                    let ordered_at = self.state.job(id).map(|job| job.ordered_at);
+                    let ordered_at = ordered_at.unwrap_or(self.at.now);
+                    self.state.attempt_failed(replica, ordered_at, self.at.now);
+                }
                 self.state.update(id, |job| {
                     job.not_before = not_before;
                     job.avoid = avoid;
@@ -215,14 +240,9 @@ impl Holder {
                         reason: reason.to_owned(),
                     });
                 }
-                self.release(id, reason);
+                self.decision(id, DecisionOutcome::Released);
+                self.release(id, reason, ProgressEvent::Requeued);
             }
         }
-    }
-}
-
-fn mark_running(job: &mut JobView) {
-    if job.phase == Phase::Ordered {
-        job.phase = Phase::Running;
     }
 }

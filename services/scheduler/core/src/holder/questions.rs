@@ -1,13 +1,15 @@
 //! Answering what is asked of the scheduler in charge.
 
 use super::{Holder, Open};
+use crate::admit::dropped;
 use crate::view::{expired, record, summary, unknown};
-use crate::{Effect, Phase, Question, Token, check};
+use crate::{Effect, Entry, Phase, Question, Token, admit, explain, explain_ended};
 use orchion_contract::job::{
     Admission, CancelJob, Door, FollowJob, Job, JobList, JobSummary, ListJobs, Submit,
 };
 use orchion_contract::{ErrorBody, ErrorCode, JobId};
 use std::cmp::Reverse;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Jobs in one list, when the caller does not say, and at most.
@@ -31,6 +33,7 @@ impl Holder {
                 self.effects.push_back(Effect::Acknowledge { token });
             }
             Question::Follow(follow) => self.take_follow(token, follow),
+            Question::Explain(job) => self.explain(token, &job),
         }
     }
 
@@ -55,9 +58,21 @@ impl Holder {
             self.submit_again(token, &id, same);
             return;
         }
-        if let Err(refusal) = check(&submit, &self.state, self.limits, at.now) {
-            self.admit(token, Err(refusal));
-            return;
+        let model = &submit.spec.model;
+        let waits = self.state.queue_length(model) > 0;
+        let forecast = waits.then(|| self.outlook.forecast(&self.state, model, at.now));
+        match admit(&submit, &self.state, forecast, at.now) {
+            Ok(Entry { drops: None }) => {}
+            Ok(Entry {
+                drops: Some(victim),
+            }) => {
+                let back_in = forecast.map_or(0, |forecast| forecast.leaves_in(0));
+                self.fail(&victim, dropped(model, back_in));
+            }
+            Err(refusal) => {
+                self.admit(token, Err(refusal));
+                return;
+            }
         }
         if submit.door == Door::Chat {
             self.gateway_expected(&submit.reader);
@@ -92,6 +107,20 @@ impl Holder {
         }
     }
 
+    fn explain(&mut self, token: Token, id: &JobId) {
+        let none = VecDeque::new();
+        let answer = match self.ended.get(id) {
+            Some(record) => {
+                let known = self.decided.iter().find(|(job, _)| job == id);
+                let decisions = known.map_or(&none, |(_, decisions)| decisions);
+                Some(explain_ended(record, decisions))
+            }
+            None => explain(&self.state, id, self.at.now, self.at.unix_ms),
+        };
+        let answer = answer.map(Box::new).ok_or_else(|| unknown(id));
+        self.effects.push_back(Effect::Explain { token, answer });
+    }
+
     fn get(&mut self, token: Token, job: JobId) {
         match self.summary_of(&job) {
             Some(found) => self.describe(token, Ok(found)),
@@ -122,7 +151,7 @@ impl Holder {
         match self.state.job(id) {
             Some(job) => Some(summary(
                 &job.record,
-                job.phase == Phase::Running,
+                matches!(job.phase, Phase::Running | Phase::Yielding),
                 self.state.position(id),
             )),
             None => self

@@ -148,7 +148,9 @@ impl Holder {
         }
         match self.state.job(id).map(|job| job.phase) {
             Some(Phase::Opening) => self.order(id),
-            Some(Phase::Queued | Phase::Ordered | Phase::Running | Phase::Ending) => {}
+            Some(
+                Phase::Queued | Phase::Ordered | Phase::Running | Phase::Yielding | Phase::Ending,
+            ) => {}
             // The end is on record: nothing is open any more.
             None => {
                 self.open.remove(id);

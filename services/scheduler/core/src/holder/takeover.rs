@@ -5,9 +5,10 @@
 //! anything planned or answered.
 
 use super::{Holder, Open, REMEMBERED};
-use crate::{Adopted, Effect, Note, Phase, adopt};
+use crate::{Adopted, Demand, Effect, Note, Phase, adopt};
 use orchion_contract::JobId;
 use orchion_contract::job::{Job, JobState};
+use orchion_contract::progress::ProgressEvent;
 use orchion_contract::transcript::Entry;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -76,6 +77,10 @@ impl Holder {
             .into_iter()
             .partition(|(job, _)| job.state.is_ended());
         for (job, _) in ended {
+            if let Some(end) = job.end.clone() {
+                // The prompt is gone; what is left still tells how fast things are.
+                self.lesson(&job, Demand::default(), &end, None);
+            }
             self.remember(job);
         }
         if let Stage::Reading { waiting, .. } = &mut self.stage {
@@ -130,6 +135,10 @@ impl Holder {
             self.gateways.expect(gateway, at.now);
         }
         self.open.insert(id, Open::new(revision));
+        if job.state == JobState::Pending {
+            self.outlook
+                .waits_again(&id, ProgressEvent::Takeover, at.now);
+        }
         self.state.insert(job, at.now + left, at.now);
         match adopted {
             Adopted::Ended(end) => self.end(&id, *end),

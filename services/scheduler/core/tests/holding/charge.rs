@@ -10,7 +10,7 @@ use orchion_contract::node::{
 };
 use orchion_contract::transcript::Final;
 use orchion_contract::{ErrorBody, InstanceId, JobId, NodeId, ReaderId, ReplicaId};
-use orchion_scheduler_core::{Effect, Holder, Input, Limits, Moment, Question, Reply, Token};
+use orchion_scheduler_core::{Effect, Holder, Input, Moment, Question, Reply, Settings, Token};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,19 +19,26 @@ pub(crate) struct Charge {
     pub(crate) holder: Holder,
     pub(crate) at: Moment,
     tokens: u64,
+    /// Class of the next jobs.
+    pub(crate) class: Priority,
     last_written: BTreeMap<JobId, Job>,
 }
 
 impl Charge {
     /// Knows one node, and is reading the rest.
     pub(crate) fn standing(node: &str, slots: u32) -> Self {
+        Self::standing_with(node, slots, Settings::default())
+    }
+
+    fn standing_with(node: &str, slots: u32, settings: Settings) -> Self {
         let mut charge = Self {
-            holder: Holder::new(3, Limits::default()),
+            holder: Holder::new(3, settings),
             at: Moment {
                 now: ms(1),
                 unix_ms: 1,
             },
             tokens: 0,
+            class: Priority::Interactive,
             last_written: BTreeMap::new(),
         };
         charge.hear(Input::Node {
@@ -43,7 +50,12 @@ impl Charge {
 
     /// In charge of one node and nothing else.
     pub(crate) fn with_node(node: &str, slots: u32) -> Self {
-        let mut charge = Self::standing(node, slots);
+        Self::with_settings(node, slots, Settings::default())
+    }
+
+    /// The same under other settings than the usual ones.
+    pub(crate) fn with_settings(node: &str, slots: u32, settings: Settings) -> Self {
+        let mut charge = Self::standing_with(node, slots, settings);
         charge.hear(Input::NodesLoaded);
         charge.hear(Input::GatewaysLoaded);
         charge.hear(Input::Records(Vec::new()));
@@ -74,7 +86,9 @@ impl Charge {
     }
 
     pub(crate) fn submit(&mut self, n: u128, door: Door) -> Token {
-        self.ask(Question::Submit(Box::new(submission(n, door))))
+        let mut submit = submission(n, door);
+        submit.spec.priority = self.class;
+        self.ask(Question::Submit(Box::new(submit)))
     }
 
     /// A job that is stored and runs.
@@ -171,7 +185,6 @@ pub(crate) fn description(effects: &[Effect], wanted: Token) -> Option<JobSummar
 pub(crate) fn end_of(attempt: u32, outcome: Outcome) -> Final {
     Final {
         attempt,
-        rest: None,
         outcome,
         finish_reason: None,
         usage: Default::default(),
@@ -194,7 +207,6 @@ fn submission(n: u128, door: Door) -> Submit {
         priority: Priority::Interactive,
         seed_drawn: false,
         deadline_ms: DEFAULT_DEADLINE_MS,
-        whole: false,
         timeouts: Default::default(),
         expected_tokens: None,
         placement: None,
@@ -239,5 +251,12 @@ fn node_with(name: &str, slots: u32) -> Node {
         last_seen_ms: 0,
         last_seen_unix: 0,
         heartbeat_ms: 5000,
+    }
+}
+
+pub(crate) fn completed() -> AttemptOutcome {
+    let end = end_of(1, Outcome::Completed);
+    AttemptOutcome::Final {
+        end: Box::new(orchion_scheduler_core::job_end(&end, 5)),
     }
 }

@@ -2,10 +2,11 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "one effect is looked for")]
 
 mod charge;
+mod queueing;
 
 use charge::{Charge, ms, node_id};
 use orchion_contract::job::{
-    AttemptOutcome, CancelJob, CancelReason, CancelReply, Door, Job, JobState, Outcome, RunReply,
+    AttemptOutcome, CancelJob, CancelReason, CancelReply, Door, Job, JobState, RunReply,
 };
 use orchion_contract::transcript::{Entry, Mark};
 use orchion_contract::{ErrorBody, ErrorCode, InstanceId};
@@ -121,7 +122,7 @@ fn a_write_whose_answer_was_lost_is_known_again_though_the_job_went_on() {
     let job = charge::id(1);
     let written = charge::written(&charge.effects()).unwrap();
     // The job ends while nobody knows whether its first record is stored.
-    charge.end_attempt(job, 1, completed());
+    charge.end_attempt(job, 1, charge::completed());
     charge.hear(Input::Told { job });
     charge.hear(Input::Written {
         job,
@@ -284,11 +285,4 @@ fn is_cancel(effect: &Effect) -> bool {
 fn failed() -> AttemptOutcome {
     let error = ErrorBody::new(ErrorCode::WorkerReset, "the engine went away");
     AttemptOutcome::Failed { error }
-}
-
-fn completed() -> AttemptOutcome {
-    let end = charge::end_of(1, Outcome::Completed);
-    AttemptOutcome::Final {
-        end: Box::new(orchion_scheduler_core::job_end(&end, 5)),
-    }
 }

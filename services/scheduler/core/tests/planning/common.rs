@@ -9,7 +9,7 @@ use orchion_contract::node::{
 };
 use orchion_contract::transcript::Final;
 use orchion_contract::{InstanceId, JobId, NodeId, ReaderId, ReplicaId};
-use orchion_scheduler_core::{ClusterState, Now, Phase, Step, plan};
+use orchion_scheduler_core::{ClusterState, Now, Phase, Settings, Step, plan};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -38,39 +38,26 @@ impl Cluster {
     }
 
     pub(crate) fn add_node_with(&mut self, name: &str, slots: u32, continuation: Continuation) {
-        let engine = EngineRef {
-            kind: EngineKind::OpenAi,
-            version: None,
-            digest: None,
-        };
-        let replica = Replica {
-            id: ReplicaId::new("r").unwrap(),
-            model: "m".into(),
-            engine,
-            slots,
-            ctx: None,
-            continuation,
-            ready: true,
-            workloads: vec![Workload::Chat],
-            devices: None,
-            memory_per_token_bytes: None,
-        };
-        let node = Node {
-            id: NodeId::new(name).unwrap(),
-            instance: InstanceId::new(format!("{name}-1")).unwrap(),
-            hostname: name.to_owned(),
-            version: String::new(),
-            labels: BTreeMap::new(),
-            capabilities: Capabilities::default(),
-            replicas: vec![replica],
-            state: NodeState::Online,
-            first_seen_ms: 0,
-            last_seen_ms: 0,
-            last_seen_unix: 0,
-            heartbeat_ms: 5000,
-        };
+        self.add(name, slots, |node| {
+            node.replicas[0].continuation = continuation;
+        });
+    }
+
+    /// A node with one replica of model `m`, changed as wanted.
+    pub(crate) fn add(&mut self, name: &str, slots: u32, change: impl FnOnce(&mut Node)) {
+        let mut node = node(name, slots);
+        change(&mut node);
         self.nodes.insert(name.to_owned(), node.clone());
         self.state.set_node(&node, self.now);
+    }
+
+    /// Under other settings than the usual ones.
+    pub(crate) fn under(settings: Settings) -> Self {
+        Self {
+            state: ClusterState::new(settings),
+            now: Duration::from_millis(1),
+            nodes: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn set_state(&mut self, name: &str, state: NodeState) {
@@ -86,7 +73,17 @@ impl Cluster {
     }
 
     pub(crate) fn submit(&mut self, n: u128) -> JobId {
-        let submit = submit_for(n, "m");
+        self.enter(n, |_| {})
+    }
+
+    pub(crate) fn submit_batch(&mut self, n: u128) -> JobId {
+        self.enter(n, |spec| spec.priority = Priority::Batch)
+    }
+
+    /// A job whose request is changed as wanted.
+    pub(crate) fn enter(&mut self, n: u128, change: impl FnOnce(&mut JobSpec)) -> JobId {
+        let mut submit = submit_for(n, "m");
+        change(&mut submit.spec);
         let record = Job {
             id: submit.job,
             reader: submit.reader.clone(),
@@ -109,12 +106,25 @@ impl Cluster {
             end: None,
         };
         let id = record.id;
-        self.state.insert(
-            record,
-            self.now + Duration::from_millis(DEFAULT_DEADLINE_MS),
-            self.now,
-        );
+        let deadline = self.now + Duration::from_millis(DEFAULT_DEADLINE_MS);
+        self.state.insert(record, deadline, self.now);
         id
+    }
+
+    /// The node that a job is on.
+    pub(crate) fn node_of(&self, job: &JobId) -> Option<String> {
+        let job = self.state.job(job)?;
+        let placed = job.phase != Phase::Queued;
+        let to = job.record.assigned.as_ref().filter(|_| placed);
+        to.map(|to| to.node.to_string())
+    }
+
+    /// Every placed job runs.
+    pub(crate) fn run_all(&mut self) {
+        let jobs: Vec<JobId> = self.state.jobs().map(|job| job.record.id).collect();
+        for job in jobs {
+            self.state.running(&job);
+        }
     }
 
     /// Plans and performs until nothing is left to do.
@@ -124,12 +134,16 @@ impl Cluster {
             if plan.steps.is_empty() {
                 return;
             }
+            for (job, decision) in plan.decisions {
+                self.state.update(&job, |job| job.decided(decision));
+            }
             for step in plan.steps {
                 match step {
                     Step::Assign { job, assignment } => {
                         self.state.assign(&job, assignment, Phase::Ordered)
                     }
                     Step::Release { job, .. } => self.state.release(&job),
+                    Step::Preempt { job, .. } => self.state.yielding(&job),
                     Step::Expire { job } => {
                         self.state.remove(&job);
                     }
@@ -169,6 +183,40 @@ impl Cluster {
     }
 }
 
+pub(crate) fn node(name: &str, slots: u32) -> Node {
+    let engine = EngineRef {
+        kind: EngineKind::OpenAi,
+        version: None,
+        digest: None,
+    };
+    let replica = Replica {
+        id: ReplicaId::new("r").unwrap(),
+        model: "m".into(),
+        engine,
+        slots,
+        ctx: None,
+        continuation: Continuation::Text,
+        ready: true,
+        workloads: vec![Workload::Chat],
+        devices: None,
+        memory_per_token_bytes: None,
+    };
+    Node {
+        id: NodeId::new(name).unwrap(),
+        instance: InstanceId::new(format!("{name}-1")).unwrap(),
+        hostname: name.to_owned(),
+        version: String::new(),
+        labels: BTreeMap::new(),
+        capabilities: Capabilities::default(),
+        replicas: vec![replica],
+        state: NodeState::Online,
+        first_seen_ms: 0,
+        last_seen_ms: 0,
+        last_seen_unix: 0,
+        heartbeat_ms: 5000,
+    }
+}
+
 pub(crate) fn submit_for(n: u128, model: &str) -> Submit {
     let spec = JobSpec {
         workload: Workload::Chat,
@@ -180,7 +228,6 @@ pub(crate) fn submit_for(n: u128, model: &str) -> Submit {
         priority: Priority::Interactive,
         seed_drawn: false,
         deadline_ms: DEFAULT_DEADLINE_MS,
-        whole: false,
         timeouts: Default::default(),
         expected_tokens: None,
         placement: None,
@@ -198,7 +245,6 @@ pub(crate) fn submit_for(n: u128, model: &str) -> Submit {
 pub(crate) fn end_of(attempt: u32) -> Final {
     Final {
         attempt,
-        rest: None,
         outcome: Outcome::Completed,
         finish_reason: Some("stop".to_owned()),
         usage: Default::default(),

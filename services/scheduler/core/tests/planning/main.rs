@@ -1,15 +1,17 @@
 //! Where jobs go, as a whole cluster sees it.
 
+mod admission;
 mod common;
+mod estimates;
+mod placement;
+mod preemption;
 
 use common::*;
 use orchion_contract::job::{AttemptEnd, AttemptOutcome, Outcome, RunReply};
 use orchion_contract::node::{Continuation, NodeState};
 use orchion_contract::transcript::{Entry, Frame, Mark};
 use orchion_contract::{ErrorBody, ErrorCode};
-use orchion_scheduler_core::{
-    Adopted, Limits, Next, Phase, Step, adopt, after_end, after_reply, check, plan,
-};
+use orchion_scheduler_core::{Adopted, Next, Phase, Step, adopt, after_end, after_reply, plan};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -327,74 +329,6 @@ fn the_transcript_goes_before_the_record() {
     assert!(
         matches!(ended, Adopted::Ended(end) if end.outcome == Outcome::Completed && end.at_ms == 7)
     );
-}
-
-#[test]
-fn an_unknown_model_is_named_with_those_that_are_served() {
-    let cluster = Cluster::with_nodes(&[("a", 4)]);
-    let refusal = check(
-        &submit_for(0, "gpt-9"),
-        &cluster.state,
-        Limits::default(),
-        cluster.now,
-    )
-    .unwrap_err();
-    assert_eq!(refusal.code, ErrorCode::NotFound);
-    assert!(
-        refusal.message.contains("served are: m"),
-        "{}",
-        refusal.message
-    );
-}
-
-#[test]
-fn a_model_whose_nodes_left_a_moment_ago_still_takes_jobs() {
-    let mut cluster = Cluster::with_nodes(&[("a", 4)]);
-    cluster.set_state("a", NodeState::Lost);
-    let limits = Limits::default();
-    assert!(check(&submit_for(0, "m"), &cluster.state, limits, cluster.now).is_ok());
-    let later = cluster.now + limits.gone_after;
-    let refusal = check(&submit_for(0, "m"), &cluster.state, limits, later).unwrap_err();
-    assert_eq!(refusal.code, ErrorCode::PoolUnavailable);
-}
-
-#[test]
-fn work_that_no_engine_of_the_model_does_is_refused() {
-    let cluster = Cluster::with_nodes(&[("a", 4)]);
-    let mut submit = submit_for(0, "m");
-    submit.spec.workload = orchion_contract::job::Workload::Completion;
-    let refusal = check(&submit, &cluster.state, Limits::default(), cluster.now).unwrap_err();
-    assert_eq!(
-        (refusal.code, refusal.param.as_deref()),
-        (ErrorCode::InvalidParams, Some("workload"))
-    );
-}
-
-#[test]
-fn a_full_queue_refuses_with_the_policy_that_did_it() {
-    let mut cluster = Cluster::with_nodes(&[("a", 1)]);
-    for n in 0..3 {
-        cluster.submit(n);
-    }
-    cluster.settle();
-    let limits = Limits {
-        queue_capacity: 2,
-        ..Limits::default()
-    };
-    let refusal = check(&submit_for(9, "m"), &cluster.state, limits, cluster.now).unwrap_err();
-    assert_eq!(
-        (refusal.code, refusal.policy_label.as_deref()),
-        (ErrorCode::AdmissionReject, Some("reject"))
-    );
-}
-
-#[test]
-fn a_deadline_that_cannot_be_met_is_refused() {
-    let cluster = Cluster::with_nodes(&[("a", 1)]);
-    let mut submit = submit_for(0, "m");
-    submit.spec.deadline_ms = 0;
-    let refusal = check(&submit, &cluster.state, Limits::default(), cluster.now).unwrap_err();
-    assert_eq!(refusal.code, ErrorCode::DeadlineUnmet);
 }
 
 #[test]

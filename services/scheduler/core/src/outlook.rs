@@ -1,0 +1,286 @@
+//! What waiting jobs are told: position and predicted start, while they wait.
+//!
+//! Neither rises from one message to the next unless the message names why.
+//! While nothing waits, nothing is computed and nothing is sent.
+
+use crate::Now;
+use crate::forecast::{Forecast, forecast};
+use crate::num::f64_of;
+use crate::state::{ClusterState, JobView, Phase};
+use orchion_contract::job::JobState;
+use orchion_contract::progress::{Progress, ProgressEvent};
+use orchion_contract::{JobId, ModelName, ReaderId, UnixMs};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Longest time between two messages to a job that waits.
+const PERIOD: Duration = Duration::from_secs(1);
+/// Shortest time between two looks at a queue that changes.
+const PACE: Duration = Duration::from_millis(100);
+/// How long a forecast serves newcomers.
+const FRESH: Duration = Duration::from_millis(100);
+/// A predicted start that rises by less than this is not worth an event: what
+/// was told before is told again.
+const TOLERANCE: Duration = Duration::from_millis(500);
+
+/// The queues as their jobs see them.
+#[derive(Debug, Clone, Default)]
+pub struct Outlook {
+    pools: BTreeMap<ModelName, Pool>,
+    told: BTreeMap<JobId, Told>,
+    /// Queue changes that were told.
+    seen: u64,
+    /// When the queues were looked at last.
+    looked_at: Option<Now>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Pool {
+    forecast: Forecast,
+    made_at: Now,
+    /// Slots when its jobs were told last.
+    slots: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    position: u32,
+    start: Now,
+    at: Now,
+    /// Why it waits again, until that is said.
+    event: Option<ProgressEvent>,
+}
+
+impl Outlook {
+    /// The queue of a pool run forward, as new as newcomers need it.
+    pub fn forecast(&mut self, state: &ClusterState, model: &ModelName, now: Now) -> &Forecast {
+        let pool = self.pools.entry(model.clone()).or_default();
+        let stale = pool.made_at == Now::ZERO || now.saturating_sub(pool.made_at) > FRESH;
+        if stale {
+            pool.forecast = forecast(state, model, now);
+            pool.made_at = now;
+        }
+        &pool.forecast
+    }
+
+    /// When a waiting job starts, in milliseconds from now; 0 for one that does
+    /// not wait. What is answered here counts as told.
+    pub fn admitted(&mut self, state: &ClusterState, id: &JobId, now: Now) -> (u32, u64) {
+        let Some((job, position)) = state.job(id).zip(state.position(id)) else {
+            return (0, 0);
+        };
+        let model = job.record.model.clone();
+        let start = self
+            .forecast(state, &model, now)
+            .start_at(position as usize);
+        let told = Told {
+            position,
+            start: now + Duration::from_millis(start),
+            at: now,
+            event: None,
+        };
+        let told = *self.told.entry(*id).or_insert(told);
+        (
+            told.position.min(position),
+            millis(told.start.saturating_sub(now)),
+        )
+    }
+
+    /// A job waits again; what it is told next says why.
+    pub fn waits_again(&mut self, id: &JobId, event: ProgressEvent, now: Now) {
+        let told = Told {
+            position: 0,
+            start: Now::ZERO,
+            at: now,
+            event: Some(event),
+        };
+        self.told.insert(*id, told);
+    }
+
+    /// A job waits no more: what its reader is told, when it had waited.
+    pub fn starts(
+        &mut self,
+        state: &ClusterState,
+        id: &JobId,
+        unix_ms: UnixMs,
+    ) -> Option<(ReaderId, Progress)> {
+        self.told.remove(id)?;
+        let job = state.job(id)?;
+        let record = &job.record;
+        let to = record.assigned.as_ref()?;
+        let key = (to.node.clone(), to.replica.clone());
+        let progress = Progress {
+            job: *id,
+            state: record.state,
+            queue_position: None,
+            queue_depth: depth(state, &record.model),
+            predicted_start_ms: 0,
+            on_time_probability: None,
+            tokens_per_s: state.experience().tokens_per_s(&record.model, &key),
+            event: None,
+            at_ms: unix_ms,
+        };
+        Some((record.reader.clone(), progress))
+    }
+
+    /// A job is gone.
+    pub fn forget(&mut self, id: &JobId) {
+        self.told.remove(id);
+    }
+
+    /// Everything that must be said now.
+    pub fn tell(
+        &mut self,
+        state: &ClusterState,
+        now: Now,
+        unix_ms: UnixMs,
+    ) -> Vec<(ReaderId, Progress)> {
+        let mut said = Vec::new();
+        if self.next_due(state).is_none_or(|due| due > now) {
+            return said;
+        }
+        self.seen = state.queue_changes();
+        self.looked_at = Some(now);
+        self.pools.retain(|model, _| state.queue_length(model) > 0);
+        for (model, _) in state.queues() {
+            let mut pool = self.pools.remove(model).unwrap_or_default();
+            pool.forecast = forecast(state, model, now);
+            pool.made_at = now;
+            let lost = pool.forecast.slots < pool.slots;
+            for (place, (id, start)) in pool.forecast.starts.iter().enumerate() {
+                let position = u32::try_from(place).unwrap_or(u32::MAX);
+                let estimate = Estimate {
+                    position,
+                    start: now + Duration::from_millis(*start),
+                    lost,
+                    learnt: pool.forecast.learnt,
+                };
+                said.extend(self.say(state, id, &estimate, now, unix_ms));
+            }
+            pool.slots = pool.forecast.slots;
+            self.pools.insert(model.clone(), pool);
+        }
+        said
+    }
+
+    /// When [`Outlook::tell`] has something to say; `None` while nothing waits.
+    #[must_use]
+    pub fn next_due(&self, state: &ClusterState) -> Option<Now> {
+        if !state.has_waiting() {
+            return None;
+        }
+        let wait = if self.seen == state.queue_changes() {
+            PERIOD
+        } else {
+            PACE
+        };
+        Some(self.looked_at.map_or(Now::ZERO, |at| at + wait))
+    }
+
+    fn say(
+        &mut self,
+        state: &ClusterState,
+        id: &JobId,
+        estimate: &Estimate,
+        now: Now,
+        unix_ms: UnixMs,
+    ) -> Option<(ReaderId, Progress)> {
+        let job = state.job(id)?;
+        let before = self.told.get(id).copied();
+        let moved = before.is_none_or(|told| told.position != estimate.position);
+        let due = before.is_none_or(|told| now.saturating_sub(told.at) >= PERIOD - PACE);
+        let again = before.is_some_and(|told| told.event.is_some());
+        if !(moved || due || again) {
+            return None;
+        }
+        let (start, event) =
+            before.map_or((estimate.start, None), |told| estimate.after(&told, now));
+        let told = Told {
+            position: estimate.position,
+            start,
+            at: now,
+            event: None,
+        };
+        self.told.insert(*id, told);
+        let wait = start.saturating_sub(now);
+        let progress = Progress {
+            job: *id,
+            state: JobState::Pending,
+            queue_position: Some(estimate.position),
+            queue_depth: depth(state, &job.record.model),
+            predicted_start_ms: millis(wait),
+            on_time_probability: on_time(state, job, estimate.position, wait, now),
+            tokens_per_s: None,
+            event,
+            at_ms: unix_ms,
+        };
+        Some((job.record.reader.clone(), progress))
+    }
+}
+
+/// What is to be told.
+struct Estimate {
+    position: u32,
+    start: Now,
+    /// Whether the pool has fewer slots than when it was told last.
+    lost: bool,
+    learnt: bool,
+}
+
+impl Estimate {
+    /// The start to tell after what was told, and what let it rise.
+    fn after(&self, told: &Told, now: Now) -> (Now, Option<ProgressEvent>) {
+        if told.event.is_some() {
+            return (self.start, told.event);
+        }
+        if self.position > told.position {
+            return (self.start.max(told.start), Some(ProgressEvent::Overtaken));
+        }
+        if self.start <= told.start {
+            return (self.start, None);
+        }
+        // For who waits long a tenth of the wait is no news.
+        let wait = told.start.saturating_sub(now);
+        // A guess that is made again is no news either, until its time has come.
+        let guessed_again = !self.learnt && !self.lost && wait > Duration::ZERO;
+        if guessed_again || self.start - told.start <= TOLERANCE.max(wait / 10) {
+            return (told.start, None);
+        }
+        let event = if self.lost {
+            ProgressEvent::CapacityLost
+        } else {
+            ProgressEvent::EstimateRevised
+        };
+        (self.start, Some(event))
+    }
+}
+
+/// How likely a waiting job is to end before its deadline, 0 to 1.
+fn on_time(
+    state: &ClusterState,
+    job: &JobView,
+    position: u32,
+    wait: Duration,
+    now: Now,
+) -> Option<f64> {
+    debug_assert_eq!(job.phase, Phase::Queued);
+    let model = &job.record.model;
+    let experience = state.experience();
+    let work = experience.usual_ms(model)?;
+    let off = experience
+        .deviation_ms(model)
+        .unwrap_or(work / 2.0)
+        .max(1.0);
+    let left = f64_of(millis(job.deadline.saturating_sub(now)));
+    let slack = left - f64_of(millis(wait)) - work;
+    let spread = off * (f64::from(position) + 1.0).sqrt();
+    Some(1.0 / (1.0 + (-slack / spread).exp()))
+}
+
+fn depth(state: &ClusterState, model: &ModelName) -> u32 {
+    u32::try_from(state.queue_length(model)).unwrap_or(u32::MAX)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

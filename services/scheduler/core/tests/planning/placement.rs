@@ -1,0 +1,489 @@
+//! Which replica a job goes to.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+use crate::common::*;
+use orchion_contract::job::{JobSpec, Usage};
+use orchion_contract::node::{Gpu, Heartbeat, Node, NodeState, ReplicaLoad, RunningAttempt};
+use orchion_contract::placement::{DecisionOutcome, FilterName, PlacementMode, PlacementSpec};
+use orchion_contract::transcript::Times;
+use orchion_contract::{InstanceId, JobId, NodeId, ReplicaId};
+use orchion_scheduler_core::{
+    Demand, Lesson, Phase, ReplicaKey, Settings, Step, explain, plan, strategy,
+};
+use proptest::prelude::*;
+use std::time::{Duration, Instant};
+
+const GIB: u64 = 1 << 30;
+
+fn gpu(gib: u64) -> Gpu {
+    Gpu {
+        memory_total_bytes: gib * GIB,
+        memory_free_bytes: gib * GIB,
+        ..Gpu::default()
+    }
+}
+
+fn wish(wishes: PlacementSpec) -> impl FnOnce(&mut JobSpec) {
+    move |spec| spec.placement = Some(Box::new(wishes))
+}
+
+fn pin(place: &str) -> PlacementSpec {
+    PlacementSpec {
+        mode: PlacementMode::Pin,
+        pin_pool_id: Some(place.to_owned()),
+        ..PlacementSpec::default()
+    }
+}
+
+fn prefer(place: &str, allow_fallback: bool) -> PlacementSpec {
+    PlacementSpec {
+        mode: PlacementMode::Prefer,
+        prefer_pools: vec![place.to_owned()],
+        allow_fallback,
+        ..PlacementSpec::default()
+    }
+}
+
+fn replica(node: &str) -> ReplicaKey {
+    (NodeId::new(node).unwrap(), ReplicaId::new("r").unwrap())
+}
+
+fn beat(node: &str, busy: u32, slots: u32, free: Option<u64>, running: &[JobId]) -> Heartbeat {
+    let attempt = |job: &JobId| RunningAttempt {
+        job: *job,
+        attempt: 1,
+    };
+    Heartbeat {
+        node: NodeId::new(node).unwrap(),
+        instance: InstanceId::new(format!("{node}-1")).unwrap(),
+        sequence: 0,
+        interval_ms: 1000,
+        running: running.iter().map(attempt).collect(),
+        replicas: vec![ReplicaLoad {
+            id: ReplicaId::new("r").unwrap(),
+            slots,
+            busy,
+            ready: true,
+            memory_free_bytes: free,
+            loaded: true,
+        }],
+        memory_available_bytes: 0,
+        cpu_percent: 0.0,
+    }
+}
+
+/// A replica generated so many tokens in a second.
+fn teach(cluster: &mut Cluster, node: &str, tokens: u64) {
+    let lesson = Lesson {
+        model: &"m".into(),
+        replica: &replica(node),
+        digest: None,
+        demand: Demand::default(),
+        usage: Usage {
+            prompt_tokens: 10,
+            completion_tokens: tokens + 1,
+            cached_tokens: None,
+        },
+        times: Times {
+            started_ms: Some(0),
+            first_token_ms: Some(100),
+            ended_ms: Some(1100),
+        },
+        took_ms: Some(1100),
+        busy: true,
+    };
+    cluster.state.learn(&lesson);
+}
+
+#[test]
+fn a_pinned_job_goes_to_its_place_or_waits() {
+    let mut cluster = Cluster::with_nodes(&[("a", 1), ("b", 1)]);
+    let jobs: Vec<_> = (0..2).map(|n| cluster.enter(n, wish(pin("b")))).collect();
+    let other = cluster.submit(2);
+    cluster.settle();
+    let nodes: Vec<_> = jobs
+        .iter()
+        .chain([&other])
+        .map(|job| cluster.node_of(job))
+        .collect();
+    assert_eq!(nodes, [Some("b".to_owned()), None, Some("a".to_owned())]);
+    cluster.state.remove(&jobs[0]);
+    cluster.settle();
+    assert_eq!(cluster.node_of(&jobs[1]).as_deref(), Some("b"));
+}
+
+#[test]
+fn a_preferred_place_comes_first_and_others_only_with_a_fallback() {
+    let mut cluster = Cluster::with_nodes(&[("a", 1), ("b", 1), ("c", 1)]);
+    let first = cluster.enter(0, wish(prefer("b/r", false)));
+    let stays = cluster.enter(1, wish(prefer("b", false)));
+    let goes = cluster.enter(2, wish(prefer("b", true)));
+    cluster.settle();
+    let nodes = [first, stays, goes].map(|job| cluster.node_of(&job));
+    assert_eq!(nodes, [Some("b".to_owned()), None, Some("a".to_owned())]);
+    let why = explain(&cluster.state, &goes, cluster.now, 0).unwrap();
+    assert!(why.decisions[0].fallback_used);
+}
+
+#[test]
+fn an_avoided_place_is_never_taken() {
+    let mut cluster = Cluster::with_nodes(&[("a", 1), ("b", 1)]);
+    let wishes = PlacementSpec {
+        avoid_pools: vec!["a".to_owned()],
+        ..PlacementSpec::default()
+    };
+    let jobs: Vec<_> = (0..2)
+        .map(|n| cluster.enter(n, wish(wishes.clone())))
+        .collect();
+    cluster.settle();
+    assert_eq!(cluster.node_of(&jobs[0]).as_deref(), Some("b"));
+    assert_eq!(cluster.node_of(&jobs[1]), None);
+}
+
+#[test]
+fn a_device_mask_must_match_exactly() {
+    let mut cluster = Cluster::with_nodes(&[("a", 4)]);
+    cluster.add("b", 4, |node| node.replicas[0].devices = Some(vec![0]));
+    cluster.add("c", 4, |node| node.replicas[0].devices = Some(vec![0, 1]));
+    let wishes = PlacementSpec {
+        require_device_mask: Some("0,1".to_owned()),
+        ..PlacementSpec::default()
+    };
+    let job = cluster.enter(0, wish(wishes));
+    cluster.settle();
+    assert_eq!(cluster.node_of(&job).as_deref(), Some("c"));
+}
+
+#[test]
+fn round_robin_gives_each_its_share() {
+    let mut cluster = Cluster::under(Settings {
+        strategy: strategy("round-robin").unwrap(),
+        ..Settings::default()
+    });
+    for (node, slots) in [("a", 9), ("b", 9), ("c", 9)] {
+        cluster.add_node(node, slots);
+    }
+    let jobs: Vec<_> = (0..9).map(|n| cluster.submit(n)).collect();
+    cluster.settle();
+    let nodes: Vec<_> = jobs
+        .iter()
+        .map(|job| cluster.node_of(job).unwrap())
+        .collect();
+    assert_eq!(nodes.concat(), "abcabcabc");
+    // One at a time it goes on where it stopped.
+    let next = cluster.submit(9);
+    cluster.settle();
+    assert_eq!(cluster.node_of(&next).as_deref(), Some("a"));
+}
+
+#[test]
+fn a_host_without_graphics_memory_comes_last_or_not_at_all() {
+    let host = |node: &mut Node| node.capabilities.gpus = vec![gpu(8)];
+    let mut cluster = Cluster::with_nodes(&[("a", 2)]);
+    cluster.add("b", 2, host);
+    let jobs: Vec<_> = (0..3).map(|n| cluster.submit(n)).collect();
+    cluster.settle();
+    let nodes: Vec<_> = jobs
+        .iter()
+        .map(|job| cluster.node_of(job).unwrap())
+        .collect();
+    assert_eq!(nodes.concat(), "bba");
+    let mut settings = Settings::default();
+    settings.usual_pool.gpu_only = true;
+    let mut cluster = Cluster::under(settings);
+    cluster.add_node("a", 2);
+    cluster.add("b", 2, host);
+    let jobs: Vec<_> = (0..3).map(|n| cluster.submit(n)).collect();
+    cluster.settle();
+    assert_eq!(cluster.node_of(&jobs[2]), None);
+}
+
+/// The two devices of the reference host, an engine that takes memory as it
+/// goes: 40 jobs of 1 GiB each, then a node is lost in the middle of a burst.
+#[test]
+fn a_large_and_a_small_device_share_a_burst_by_their_memory() {
+    let mut cluster = Cluster::with_nodes(&[]);
+    let host = |gib: u64| {
+        move |node: &mut Node| {
+            node.capabilities.gpus = vec![gpu(gib)];
+            node.replicas[0].memory_per_token_bytes = Some(GIB / 1024);
+        }
+    };
+    cluster.add("large", 64, host(24));
+    cluster.add("small", 64, host(12));
+    let jobs: Vec<_> = (0..40)
+        .map(|n| cluster.enter(n, |spec| spec.max_tokens = Some(1000)))
+        .collect();
+    cluster.settle();
+    let on = |cluster: &Cluster, node: &str| {
+        jobs.iter()
+            .filter(|job| cluster.node_of(job).as_deref() == Some(node))
+            .count()
+    };
+    let (large, small) = (on(&cluster, "large"), on(&cluster, "small"));
+    assert!(large > small && small > 0, "{large} and {small}");
+    assert!(large <= 24 && small <= 12, "{large} and {small}");
+    assert!(large + small >= 34, "both are busy: {large} and {small}");
+    // What heartbeats show is not counted twice, and nothing more fits.
+    let running: Vec<_> = jobs
+        .iter()
+        .filter(|job| cluster.node_of(job).as_deref() == Some("large"))
+        .copied()
+        .collect();
+    let left = (24 - u64::try_from(large).unwrap()) * GIB;
+    let busy = u32::try_from(large).unwrap();
+    cluster
+        .state
+        .heartbeat(&beat("large", busy, 64, Some(left), &running), cluster.now);
+    assert!(plan(&cluster.state, cluster.now, 0).steps.is_empty());
+    let why = explain(&cluster.state, jobs.last().unwrap(), cluster.now, 0).unwrap();
+    let reasons: Vec<_> = why.decisions[0]
+        .candidates
+        .iter()
+        .map(|seen| seen.removed_by)
+        .collect();
+    assert_eq!(reasons, [Some(FilterName::Memory); 2]);
+    cluster.set_state("large", NodeState::Lost);
+    cluster.settle();
+    assert!(on(&cluster, "small") <= 12);
+    assert_eq!(on(&cluster, "large"), 0);
+}
+
+#[test]
+fn a_slow_replica_gets_what_the_others_cannot_take() {
+    let mut cluster = Cluster::with_nodes(&[("a", 2), ("b", 2)]);
+    teach(&mut cluster, "a", 5);
+    teach(&mut cluster, "b", 50);
+    let jobs: Vec<_> = (0..3).map(|n| cluster.submit(n)).collect();
+    cluster.settle();
+    let nodes: Vec<_> = jobs
+        .iter()
+        .map(|job| cluster.node_of(job).unwrap())
+        .collect();
+    assert_eq!(nodes.concat(), "bba");
+}
+
+#[test]
+fn a_replica_that_must_load_its_model_first_goes_last() {
+    let mut cluster = Cluster::with_nodes(&[("a", 2), ("b", 2)]);
+    let mut cold = beat("a", 0, 2, None, &[]);
+    cold.replicas[0].loaded = false;
+    cluster.state.heartbeat(&cold, cluster.now);
+    let jobs: Vec<_> = (0..3).map(|n| cluster.submit(n)).collect();
+    cluster.settle();
+    let nodes: Vec<_> = jobs
+        .iter()
+        .map(|job| cluster.node_of(job).unwrap())
+        .collect();
+    assert_eq!(nodes.concat(), "bba");
+}
+
+#[test]
+fn a_replica_that_fails_again_and_again_rests() {
+    let mut cluster = Cluster::with_nodes(&[("a", 4), ("b", 1)]);
+    for n in 1..=3 {
+        let at = cluster.now + Duration::from_millis(n);
+        cluster.state.attempt_failed(&replica("a"), at, at);
+    }
+    cluster.now += Duration::from_millis(10);
+    let jobs: Vec<_> = (0..2).map(|n| cluster.submit(n)).collect();
+    cluster.settle();
+    assert_eq!(cluster.node_of(&jobs[0]).as_deref(), Some("b"));
+    assert_eq!(cluster.node_of(&jobs[1]), None);
+    // It is looked at again when it has rested, with one job at first.
+    let again = plan(&cluster.state, cluster.now, 0).next.unwrap();
+    assert!(again <= cluster.now + Duration::from_secs(2));
+    cluster.now = again;
+    cluster.submit(2);
+    cluster.settle();
+    assert_eq!(cluster.node_of(&jobs[1]).as_deref(), Some("a"));
+    assert_eq!(cluster.state.queue_length(&"m".into()), 1);
+    teach(&mut cluster, "a", 10);
+    cluster.settle();
+    assert_eq!(cluster.state.queue_length(&"m".into()), 0);
+}
+
+#[test]
+fn a_decision_names_each_candidate_and_why() {
+    let mut cluster = Cluster::with_nodes(&[("a", 1), ("b", 2), ("c", 1)]);
+    cluster.set_state("c", NodeState::Suspect);
+    let filler = cluster.enter(0, wish(pin("a")));
+    let job = cluster.submit(1);
+    // Performed as the shell does it.
+    let made = plan(&cluster.state, cluster.now, 7);
+    for step in made.steps {
+        let Step::Assign { job, assignment } = step else {
+            panic!("{step:?}")
+        };
+        cluster.state.assign(&job, assignment, Phase::Ordered);
+    }
+    for (job, decision) in made.decisions {
+        cluster.state.update(&job, |job| job.decided(decision));
+    }
+    assert_eq!(cluster.node_of(&filler).as_deref(), Some("a"));
+    let why = explain(&cluster.state, &job, cluster.now, 9).unwrap();
+    let decision = &why.decisions[0];
+    assert_eq!((decision.at_ms, decision.attempt), (7, 1));
+    assert_eq!(decision.outcome, DecisionOutcome::Assigned);
+    assert_eq!(decision.strategy, "least-loaded");
+    assert_eq!(decision.selected.as_ref().unwrap().node.as_str(), "b");
+    assert_eq!(decision.candidates_considered, 3);
+    let seen: Vec<_> = decision
+        .candidates
+        .iter()
+        .map(|seen| (seen.place.node.as_str(), seen.removed_by))
+        .collect();
+    let expected = [
+        ("a", Some(FilterName::NoFreeSlot)),
+        ("b", None),
+        ("c", Some(FilterName::Offline)),
+    ];
+    assert_eq!(seen, expected);
+    assert!(why.summary.contains("node b"), "{}", why.summary);
+}
+
+/// A step costs what changes, not what there is.
+#[test]
+fn a_step_over_ten_thousand_nodes_takes_a_moment() {
+    let mut cluster = Cluster::with_nodes(&[]);
+    for n in 0..10_000 {
+        cluster.add_node(&format!("n{n}"), 4);
+    }
+    for n in 0..64 {
+        cluster.submit(n);
+    }
+    let began = Instant::now();
+    let made = plan(&cluster.state, cluster.now, 0);
+    let took = began.elapsed();
+    assert_eq!(made.steps.len(), 64);
+    // Ten milliseconds are promised of an optimised build.
+    let promised = Duration::from_millis(if cfg!(debug_assertions) { 200 } else { 10 });
+    assert!(took < promised, "{took:?}");
+}
+
+#[derive(Debug, Clone)]
+struct Request {
+    place: Option<usize>,
+    strict: bool,
+    batch: bool,
+    ctx: u32,
+}
+
+prop_compose! {
+    fn request()(place in proptest::option::of(0usize..5), strict: bool, batch: bool, ctx in 1u32..5000) -> Request {
+        Request { place, strict, batch, ctx }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Host {
+    slots: u32,
+    ctx: Option<u32>,
+    gib: u64,
+    state: u8,
+    ready: bool,
+}
+
+prop_compose! {
+    fn host()(slots in 1u32..4, ctx in proptest::option::of(1000u32..6000), gib in 0u64..30, state in 0u8..4, ready in proptest::bool::weighted(0.8)) -> Host {
+        Host { slots, ctx, gib, state, ready }
+    }
+}
+
+fn build(hosts: &[(usize, Host)], requests: &[Request], name: &str) -> Cluster {
+    let mut cluster = Cluster::under(Settings {
+        strategy: strategy(name).unwrap(),
+        ..Settings::default()
+    });
+    for (n, host) in hosts {
+        cluster.add(&format!("n{n}"), host.slots, |node| {
+            node.replicas[0].ctx = host.ctx;
+            node.replicas[0].ready = host.ready;
+            node.replicas[0].memory_per_token_bytes = (host.gib > 20).then_some(GIB / 512);
+            node.capabilities.gpus = vec![gpu(host.gib)];
+            node.state = match host.state {
+                0 => NodeState::Suspect,
+                _ => NodeState::Online,
+            };
+        });
+    }
+    for (n, request) in (0..).zip(requests) {
+        cluster.enter(n, |spec| {
+            spec.max_tokens = Some(request.ctx);
+            if request.batch {
+                spec.priority = orchion_contract::job::Priority::Batch;
+            }
+            spec.placement = request.place.map(|place| {
+                let place = format!("n{place}");
+                Box::new(if request.strict {
+                    pin(&place)
+                } else {
+                    prefer(&place, true)
+                })
+            });
+        });
+    }
+    cluster
+}
+
+fn numbered(hosts: Vec<Host>) -> Vec<(usize, Host)> {
+    hosts.into_iter().enumerate().collect()
+}
+
+proptest! {
+    #[test]
+    fn no_job_goes_where_it_must_not(
+        hosts in proptest::collection::vec(host(), 1..6),
+        requests in proptest::collection::vec(request(), 0..20),
+        name in proptest::sample::select(vec!["least-loaded", "round-robin"]),
+    ) {
+        let hosts = numbered(hosts);
+        let mut cluster = build(&hosts, &requests, name);
+        cluster.settle();
+        cluster.assert_within_slots();
+        for (n, request) in (0..).zip(&requests) {
+            let id = submit_for(n, "m").job;
+            let Some(node) = cluster.node_of(&id) else { continue };
+            let index: usize = node[1..].parse().unwrap();
+            let host = &hosts[index].1;
+            prop_assert!(host.ready && host.state != 0);
+            prop_assert!(host.ctx.is_none_or(|ctx| request.ctx <= ctx));
+            if request.strict && let Some(place) = request.place {
+                prop_assert_eq!(place, index, "a pin never falls back");
+            }
+        }
+        for node in cluster.state.nodes().values() {
+            for view in node.replicas.values() {
+                prop_assert!(view.reserved <= view.memory_free, "never over its memory");
+            }
+        }
+    }
+
+    #[test]
+    fn the_order_of_input_changes_nothing(
+        hosts in proptest::collection::vec(host(), 1..6),
+        requests in proptest::collection::vec(request(), 0..20),
+        name in proptest::sample::select(vec!["least-loaded", "round-robin"]),
+    ) {
+        let hosts = numbered(hosts);
+        let mut backwards = hosts.clone();
+        backwards.reverse();
+        let one = build(&hosts, &requests, name);
+        let other = build(&backwards, &requests, name);
+        prop_assert_eq!(plan(&one.state, one.now, 0), plan(&other.state, other.now, 0));
+    }
+
+    #[test]
+    fn nobody_waits_while_a_slot_could_take_him(
+        hosts in proptest::collection::vec(host(), 1..6),
+        requests in proptest::collection::vec(request(), 0..20),
+    ) {
+        let mut cluster = build(&numbered(hosts), &requests, "least-loaded");
+        cluster.settle();
+        for job in cluster.state.jobs().filter(|job| job.phase == Phase::Queued) {
+            let why = explain(&cluster.state, &job.record.id, cluster.now, 0).unwrap();
+            let free = why.decisions.last().unwrap().candidates.iter().filter(|seen| seen.removed_by.is_none()).count();
+            prop_assert_eq!(free, 0, "{:?}", why);
+        }
+    }
+}
