@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Run(Run),
     /// List jobs, or look at one
     Jobs(Jobs),
+    /// Say why a job is where it is, or why it waits
+    Explain(Explain),
     /// List nodes, or look at one
     Nodes(Nodes),
     /// List the models that are offered
@@ -199,6 +201,12 @@ pub(crate) enum JobsCommand {
         /// The job
         id: JobId,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The job
+    pub(crate) id: JobId,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 mod answer;
 mod chat;
 mod doctor;
+mod explain;
 mod jobs;
 mod logs;
 mod models;
@@ -92,6 +93,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<()> {
         Command::Chat(options) => chat::run(context, options).await,
         Command::Run(options) => run::run(context, options).await,
         Command::Jobs(options) => jobs::run(context, options).await,
+        Command::Explain(options) => explain::run(context, options).await,
         Command::Nodes(options) => nodes::run(context, options).await,
         Command::Models => models::run(context).await,
         Command::Logs(options) => logs::run(context, options).await,
