@@ -47,6 +47,8 @@ enum Verb {
     Bench(measure::Bench),
     /// Kills processes under streams and counts what is lost
     Chaos(measure::Chaos),
+    /// Kills real engines in mid-answer and shows how each kind of answer goes on
+    Continuation(measure::Continuation),
     /// Removes what was built
     Clean(clean::Options),
 }
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         Verb::Docker(options) => docker::run(&options),
         Verb::Bench(options) => measure::bench(&options),
         Verb::Chaos(options) => measure::chaos(&options),
+        Verb::Continuation(options) => measure::continuation(&options),
         Verb::Clean(options) => clean::run(&options),
     };
     match done {

@@ -34,6 +34,13 @@ pub(crate) struct Chaos {
     arguments: Vec<String>,
 }
 
+#[derive(clap::Args)]
+pub(crate) struct Continuation {
+    /// What the program is to be told, such as --runs 5; `cargo xtask continuation --help` lists it
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
 /// Measures the product beside the floor.
 pub(crate) fn bench(options: &Bench) -> anyhow::Result<()> {
     let binaries = build(&["orchion-bench"])?;
@@ -80,15 +87,30 @@ pub(crate) fn chaos(options: &Chaos) -> anyhow::Result<()> {
     )
 }
 
+/// Shows how answers of real engines go on. Nothing is measured, so the binaries
+/// are those of the tests.
+pub(crate) fn continuation(options: &Continuation) -> anyhow::Result<()> {
+    let llama_server = llama::find_or_build()?;
+    let binaries = build_as(&["--bins"], "debug", &["orchion-chaos", "orchion-engine"])?;
+    shell::run(
+        std::process::Command::new(binaries.join("continuation"))
+            .arg("--llama-server")
+            .arg(llama_server)
+            .args(&options.arguments)
+            .env("ORCHION_BIN_DIR", &binaries),
+    )
+}
+
 fn build(more: &[&str]) -> anyhow::Result<PathBuf> {
+    build_as(&["--release", "--bins"], "release", more)
+}
+
+/// Builds the product and `more`; returns the folder of the binaries.
+fn build_as(how: &[&str], folder: &str, more: &[&str]) -> anyhow::Result<PathBuf> {
     let packages = PRODUCT
         .iter()
         .chain(more)
         .flat_map(|package| ["--package", package]);
-    shell::run(
-        cargo()
-            .args(["build", "--release", "--bins"])
-            .args(packages),
-    )?;
-    Ok(Metadata::load()?.target().join("release"))
+    shell::run(cargo().arg("build").args(how).args(packages))?;
+    Ok(Metadata::load()?.target().join(folder))
 }

@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use orchion_e2e::{Chats, Noise, SOON, alone, ended};
+use orchion_testkit::clock::mono_us;
 use orchion_testkit::cluster::Login;
 use orchion_testkit::judge::Order;
+use orchion_testkit::mock_engine::Stats;
 use orchion_testkit::wire::Ask;
 use orchion_testkit::{Cluster, HttpClient, NatsServer, Proxy, eventually};
 use serde_json::{Value, json};
@@ -108,6 +110,46 @@ async fn shows(gateway: &HttpClient, node: &str, state: &str) {
         if shown == state { Ok(()) } else { Err(shown) }
     })
     .await;
+}
+
+/// Cancels through the whole product.
+const CANCELS: usize = 15;
+
+#[tokio::test]
+async fn an_engine_is_free_a_moment_after_its_task_is_canceled() {
+    let _alone = alone().await;
+    let cluster = Cluster::builder().agents(1).start().await;
+    let gateway = cluster.gateway(0);
+    let engine = HttpClient::new(&format!("http://{}", cluster.engine_addr(0)));
+    let stats = async || -> Stats { engine.get("/mock/stats").await.unwrap().json() };
+    let prompt = Ask::new(100_000).pace_us(5_000).marker();
+    let body = json!({"model": "mock", "messages": [{"role": "user", "content": prompt}]});
+    let mut took = Vec::new();
+    for canceled in 0..CANCELS as u64 {
+        let task: Value = gateway.post("/v1/tasks", &body).await.unwrap().json();
+        let task = task["task_id"].as_str().unwrap().to_owned();
+        let before = stats().await.tokens;
+        eventually("the engine to work", SOON, async || {
+            stats().await.tokens > before + 3
+        })
+        .await;
+        let asked = mono_us();
+        let path = format!("/v1/tasks/{task}/cancel");
+        gateway.post(&path, &json!({})).await.unwrap();
+        eventually("the engine to be left", SOON, async || {
+            stats().await.cancelled > canceled
+        })
+        .await;
+        // On the engine's own clock.
+        let left = stats().await.last_cancel_us;
+        took.push(Duration::from_micros(left.saturating_sub(asked)));
+    }
+    took.sort_unstable();
+    let median = took[CANCELS / 2];
+    assert!(
+        median <= Duration::from_millis(50),
+        "{median:?} of {took:?}"
+    );
 }
 
 async fn node(gateway: &HttpClient, id: &str) -> Value {

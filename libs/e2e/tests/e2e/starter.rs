@@ -1,10 +1,11 @@
 //! Real engines: the one that agents start by themselves, and llama-server.
 
 use std::path::Path;
+use std::time::Duration;
 
 use orchion_e2e::{SOON, alone, ended, llama_server, skip, tiny_model};
 use orchion_testkit::cluster::Engines;
-use orchion_testkit::{Cluster, HttpClient, eventually, process};
+use orchion_testkit::{Cluster, HttpClient, Program, eventually, process};
 use serde_json::{Value, json};
 
 /// Most tokens of an answer.
@@ -136,6 +137,26 @@ async fn llama_server_answers_and_its_death_cuts_nothing() {
     assert_eq!(hit_job["state"], "completed", "{hit_job:#}");
     assert!(hit_job["attempt"].as_u64() > Some(1), "{hit_job:#}");
     cluster.heal().await;
+}
+
+#[tokio::test]
+async fn every_kind_of_answer_goes_on_when_its_engine_dies() {
+    let _alone = alone().await;
+    let Some(program) = llama_server() else {
+        let how = "llama-server is not built; `cargo xtask llama-server` builds it";
+        return skip("continuation", how);
+    };
+    let mut killing = Program::ours("continuation")
+        .args(["--runs", "1", "--at", "1,30", "--llama-server"])
+        .arg(&program)
+        .start();
+    let status = killing.wait(Duration::from_secs(300)).await;
+    assert!(
+        status.success(),
+        "{}\n{}",
+        killing.stdout(),
+        killing.stderr()
+    );
 }
 
 /// A prompt that the model answers at length, with the answer: by chance it ends

@@ -19,8 +19,22 @@ pub enum Engines {
         /// The GGUF file.
         model: PathBuf,
     },
+    /// The same, told to the agents as an engine of which only OpenAI's protocol
+    /// is known.
+    OpenAi {
+        /// The program.
+        program: PathBuf,
+        /// The GGUF file.
+        model: PathBuf,
+    },
     /// None: each agent starts the starter engine by itself.
     Starter,
+    /// The starter engine with a model, under the name `starter`, as a process
+    /// of its own.
+    StarterAt {
+        /// The GGUF file.
+        model: PathBuf,
+    },
 }
 
 /// Who connects to NATS as whom: user and password of each role.
@@ -209,10 +223,18 @@ impl Builder {
                 let listen = format!("127.0.0.1:{port}");
                 Program::ours("mock-engine").args(["--listen", &listen, "--name", &name])
             })),
-            Engines::Llama { program, model } => Some(Part::start(move || {
-                llama_server(&program, &model).args(["--port", &port.to_string()])
-            })),
+            Engines::Llama { program, model } | Engines::OpenAi { program, model } => {
+                Some(Part::start(move || {
+                    llama_server(&program, &model).args(["--port", &port.to_string()])
+                }))
+            }
             Engines::Starter => None,
+            Engines::StarterAt { model } => Some(Part::start(move || {
+                let listen = format!("127.0.0.1:{port}");
+                Program::ours("orchion-engine")
+                    .args(["--listen", &listen, "--alias", "starter", "--model"])
+                    .arg(&model)
+            })),
         }
     }
 
@@ -224,6 +246,8 @@ impl Builder {
                 self.slots
             )),
             Engines::Llama { .. } => Some("kind = \"llamacpp\"".to_owned()),
+            Engines::OpenAi { .. } => Some("kind = \"openai\"\nslots = 4".to_owned()),
+            Engines::StarterAt { .. } => Some("kind = \"starter\"".to_owned()),
             Engines::Starter => None,
         };
         let engine = engine.map_or_else(

@@ -48,8 +48,16 @@ pub struct Answer {
     lines: Lines,
     seen: Seen,
     form: Form,
-    /// Tokens of the beginning that the engine counts as prompt.
-    prefix_in_prompt: u64,
+    prompt: Prompt,
+}
+
+/// How many tokens the prompt has, apart from a beginning that stands in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prompt {
+    /// What the engine counts, without so many tokens of a beginning.
+    Without(u64),
+    /// So many.
+    Is(u64),
 }
 
 impl Answer {
@@ -57,7 +65,7 @@ impl Answer {
     ///
     /// # Errors
     /// [`Error::Refused`] or [`Error::Unavailable`] by its status.
-    pub async fn of(mut begun: Begun, form: Form, prefix_in_prompt: u64) -> Result<Self, Error> {
+    pub async fn of(mut begun: Begun, form: Form, prompt: Prompt) -> Result<Self, Error> {
         if begun.status != StatusCode::OK {
             let bytes = begun.body.rest().await.unwrap_or_default();
             let said = String::from_utf8_lossy(&bytes);
@@ -68,7 +76,7 @@ impl Answer {
             lines: Lines::default(),
             seen: Seen::default(),
             form,
-            prefix_in_prompt,
+            prompt,
         })
     }
 
@@ -99,7 +107,10 @@ impl Answer {
             return Err(Error::Cut("it ended without a finish reason"));
         };
         let usage = self.seen.usage.map(|usage| {
-            let prompt_tokens = usage.prompt_tokens.saturating_sub(self.prefix_in_prompt);
+            let prompt_tokens = match self.prompt {
+                Prompt::Without(beginning) => usage.prompt_tokens.saturating_sub(beginning),
+                Prompt::Is(tokens) => tokens,
+            };
             let cached = usage.cached_tokens();
             Usage {
                 prompt_tokens,

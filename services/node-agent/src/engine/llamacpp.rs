@@ -117,9 +117,9 @@ impl EngineAdapter for LlamaCpp {
             if let Some(rest) = ask.rest {
                 resume::feed_grammar(&mut writer, ask.spec, rest)?;
             }
-            let (body, prefix_in_prompt) = openai::body(writer, &ask)?;
+            let (body, prompt) = openai::body(writer, &ask)?;
             let begun = self.client.open(path(ask.spec.workload)?, body).await?;
-            Answer::of(begun, Form::OpenAi, prefix_in_prompt).await
+            Answer::of(begun, Form::OpenAi, prompt).await
         }
         .boxed()
     }

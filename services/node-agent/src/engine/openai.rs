@@ -10,7 +10,7 @@ use orchion_contract::job::Workload;
 use orchion_contract::node::{Continuation, EngineKind};
 use serde::Deserialize;
 
-use super::answer::{Answer, Form};
+use super::answer::{Answer, Form, Prompt};
 use super::body::{self, BodyWriter};
 use super::{Ask, EngineAdapter, Error, Probed, Served, http};
 
@@ -63,22 +63,22 @@ impl EngineAdapter for OpenAi {
 
     fn open<'a>(&'a self, ask: Ask<'a>) -> BoxFuture<'a, Result<Answer, Error>> {
         async move {
-            let (body, prefix_in_prompt) = body(BodyWriter::new(&ask, LARGEST_SEED), &ask)?;
+            let (body, prompt) = body(BodyWriter::new(&ask, LARGEST_SEED), &ask)?;
             let begun = self.client.open(path(ask.spec.workload)?, body).await?;
-            Answer::of(begun, Form::OpenAi, prefix_in_prompt).await
+            Answer::of(begun, Form::OpenAi, prompt).await
         }
         .boxed()
     }
 }
 
-/// The request, and how many tokens of a beginning the engine counts as prompt.
-pub(super) fn body(writer: BodyWriter, ask: &Ask<'_>) -> Result<(Bytes, u64), Error> {
+/// The request, and what the engine counts as its prompt.
+pub(super) fn body(writer: BodyWriter, ask: &Ask<'_>) -> Result<(Bytes, Prompt), Error> {
     let spec = ask.spec;
     match ask.rest {
-        None => Ok((writer.with_body(&spec.body)?, 0)),
+        None => Ok((writer.with_body(&spec.body)?, Prompt::Without(0))),
         Some(rest) => {
             let body = body::with_beginning(writer, spec.workload, &spec.body, rest)?;
-            Ok((body, rest.prefix.tokens))
+            Ok((body, Prompt::Without(rest.prefix.tokens)))
         }
     }
 }

@@ -9,7 +9,7 @@ use orchion_contract::node::{Continuation, EngineKind};
 use orchion_node_agent_core::Way;
 use serde::Deserialize;
 
-use super::answer::{Answer, Form};
+use super::answer::{Answer, Form, Prompt};
 use super::body::BodyWriter;
 use super::openai::{get, path};
 use super::{Ask, EngineAdapter, Error, Probed, Rest, Served, http};
@@ -87,7 +87,7 @@ impl EngineAdapter for Starter {
             let body = writer.with_body(&ask.spec.body)?;
             let begun = self.client.open(path(ask.spec.workload)?, body).await?;
             // It does not count the beginning as prompt.
-            Answer::of(begun, Form::OpenAi, 0).await
+            Answer::of(begun, Form::OpenAi, Prompt::Without(0)).await
         }
         .boxed()
     }

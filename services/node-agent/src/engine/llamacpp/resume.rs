@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::LARGEST_SEED;
-use crate::engine::answer::{Answer, Form};
+use crate::engine::answer::{Answer, Form, Prompt};
 use crate::engine::body::{self, BodyWriter};
 use crate::engine::openai::{self, path};
 use crate::engine::{Ask, Error, Rest, http};
@@ -37,12 +37,33 @@ pub(super) async fn chat(
     if !has_grammar && is_kept_by_template(client, ask, rest, &base).await? {
         let mut writer = BodyWriter::new(ask, LARGEST_SEED);
         writer.raw("timings_per_token", "true");
-        let (body, prefix_in_prompt) = openai::body(writer, ask)?;
+        let (body, prompt) = openai::body(writer, ask)?;
+        let prompt = tokens(client, &base).await.map_or(prompt, Prompt::Is);
         let begun = client.open(path(Workload::Chat)?, body).await?;
-        return Answer::of(begun, Form::OpenAi, prefix_in_prompt).await;
+        return Answer::of(begun, Form::OpenAi, prompt).await;
     }
-    let begun = client.open("/completion", raw(ask, rest, &base)?).await?;
-    Answer::of(begun, Form::Raw, rest.prefix.tokens).await
+    let body = raw(ask, rest, &base)?;
+    let prompt = Prompt::Without(rest.prefix.tokens);
+    let prompt = tokens(client, &base).await.map_or(prompt, Prompt::Is);
+    let begun = client.open("/completion", body).await?;
+    Answer::of(begun, Form::Raw, prompt).await
+}
+
+/// How many tokens a rendered prompt has. The engine counts the beginning with
+/// it, as it cuts it now: a grammar or a trimmed space makes that another number
+/// than it was.
+async fn tokens(client: &http::Client, prompt: &str) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Tokens {
+        tokens: Vec<serde::de::IgnoredAny>,
+    }
+    let mut writer = BodyWriter::bare();
+    writer.field("content", &prompt);
+    writer.raw("add_special", "true");
+    writer.raw("parse_special", "true");
+    let bytes = openai::post(client, "/tokenize", writer.end()).await.ok()?;
+    let found: Tokens = serde_json::from_slice(&bytes).ok()?;
+    u64::try_from(found.tokens.len()).ok()
 }
 
 /// Whether the template renders the conversation with the beginning as the one
