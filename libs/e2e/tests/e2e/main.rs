@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod continuation;
 mod liveness;
 mod openai_python;
 mod privacy;
