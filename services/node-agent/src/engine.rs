@@ -221,6 +221,12 @@ impl Error {
         match self {
             Self::Refused { .. } => Obstacle::Refused,
             Self::CannotGoOn(_) => Obstacle::CannotGoOn,
+            // Older engines fail at what they do not know; one that is busy or
+            // loads its model says another thing.
+            Self::Unavailable {
+                status: 404 | 405 | 500 | 501,
+                ..
+            } => Obstacle::CannotGoOn,
             Self::Http(_)
             | Self::Unavailable { .. }
             | Self::Cut(_)

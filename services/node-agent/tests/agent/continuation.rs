@@ -180,6 +180,8 @@ async fn an_answer_is_not_taken_back_for_an_engine_that_does_not_answer() {
     let end = cluster.end(&second).await;
     assert!(matches!(end.how, AttemptOutcome::Failed { .. }), "{end:?}");
     assert!(!end.stored);
+    // Replay and restart were tried, and neither showed anything.
+    assert_eq!(engine.stats().requests, 3);
     let seen = cluster.shown(&first).await;
     assert_eq!(
         (seen.text, restarts(&cluster.shown(&first).await)),

@@ -183,3 +183,47 @@ fn nothing_shown_swallows_nothing() {
     let out = new(Vec::new(), vec![text("a")]).unwrap();
     assert_eq!(texts(&out), [(0, "a")]);
 }
+
+/// A text in pieces, cut at these places.
+fn pieces_of(text: &str, cuts: &[usize]) -> Vec<Piece> {
+    let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (text.len() + 1)).collect();
+    cuts.extend([0, text.len()]);
+    cuts.sort_unstable();
+    let parts = cuts.windows(2).map(|pair| &text[pair[0]..pair[1]]);
+    parts
+        .filter(|part| !part.is_empty())
+        .map(super::tests::text)
+        .collect()
+}
+
+proptest::proptest! {
+    #[test]
+    fn however_it_is_cut_the_rest_is_what_was_not_shown(
+        answer in "[ab]{0,40}",
+        shown in 0usize..40,
+        first in proptest::collection::vec(0usize..100, 0..8),
+        second in proptest::collection::vec(0usize..100, 0..8),
+    ) {
+        let shown = &answer[..shown.min(answer.len())];
+        let out = new(pieces_of(shown, &first), pieces_of(&answer, &second)).unwrap();
+        let rest: String = out.into_iter().filter_map(|piece| piece.text).collect();
+        proptest::prop_assert_eq!(rest, &answer[shown.len()..]);
+    }
+
+    #[test]
+    fn nothing_is_handed_on_of_an_answer_that_differs(
+        answer in "[ab]{1,40}",
+        at in 0usize..40,
+        first in proptest::collection::vec(0usize..100, 0..8),
+        second in proptest::collection::vec(0usize..100, 0..8),
+    ) {
+        let at = at % answer.len();
+        let mut other = answer.clone();
+        other.replace_range(at..=at, "c");
+        let mut replay = Replay::new(&prefix(pieces_of(&answer, &first)));
+        let mut out = Vec::new();
+        let mut again = pieces_of(&other, &second).into_iter();
+        let found = again.try_for_each(|piece| replay.take(piece, &mut out));
+        proptest::prop_assert!(found.is_err() && out.is_empty());
+    }
+}
