@@ -6,7 +6,7 @@
 use crate::Now;
 use crate::forecast::{Forecast, forecast};
 use crate::num::f64_of;
-use crate::state::{ClusterState, JobView, Phase};
+use crate::state::{ClusterState, JobView};
 use orchion_contract::job::JobState;
 use orchion_contract::progress::{Progress, ProgressEvent};
 use orchion_contract::{JobId, ModelName, ReaderId, UnixMs};
@@ -121,6 +121,43 @@ impl Outlook {
             at_ms: unix_ms,
         };
         Some((record.reader.clone(), progress))
+    }
+
+    /// What can be said of an open job now. Of one that waits it repeats what
+    /// was told last: whoever asks hears the same as whoever listens.
+    #[must_use]
+    pub fn of(
+        &self,
+        state: &ClusterState,
+        id: &JobId,
+        now: Now,
+        unix_ms: UnixMs,
+    ) -> Option<Progress> {
+        let job = state.job(id)?;
+        let record = &job.record;
+        let position = state.position(id);
+        let wait = position.map_or(Duration::ZERO, |position| {
+            let told = self.told.get(id).filter(|told| told.event.is_none());
+            let told = told.map(|told| told.start.saturating_sub(now));
+            let pool = self.pools.get(&record.model);
+            let start = |pool: &Pool| pool.forecast.start_at(position as usize);
+            told.or_else(|| Some(Duration::from_millis(start(pool?))))
+                .unwrap_or_default()
+        });
+        let runs_at = record.assigned.as_ref().filter(|_| position.is_none());
+        let runs_at = runs_at.map(|to| (to.node.clone(), to.replica.clone()));
+        Some(Progress {
+            job: *id,
+            state: record.state,
+            queue_position: position,
+            queue_depth: depth(state, &record.model),
+            predicted_start_ms: millis(wait),
+            on_time_probability: on_time(state, job, position.unwrap_or_default(), wait, now),
+            tokens_per_s: runs_at
+                .and_then(|key| state.experience().tokens_per_s(&record.model, &key)),
+            event: None,
+            at_ms: unix_ms,
+        })
     }
 
     /// A job is gone.
@@ -255,7 +292,7 @@ impl Estimate {
     }
 }
 
-/// How likely a waiting job is to end before its deadline, 0 to 1.
+/// How likely an open job is to end before its deadline, 0 to 1.
 fn on_time(
     state: &ClusterState,
     job: &JobView,
@@ -263,7 +300,6 @@ fn on_time(
     wait: Duration,
     now: Now,
 ) -> Option<f64> {
-    debug_assert_eq!(job.phase, Phase::Queued);
     let model = &job.record.model;
     let experience = state.experience();
     let work = experience.usual_ms(model)?;

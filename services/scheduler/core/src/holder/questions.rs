@@ -7,6 +7,7 @@ use crate::{Effect, Entry, Phase, Question, Token, admit, explain, explain_ended
 use orchion_contract::job::{
     Admission, CancelJob, Door, FollowJob, Job, JobList, JobSummary, ListJobs, Submit,
 };
+use orchion_contract::progress::Progress;
 use orchion_contract::{ErrorBody, ErrorCode, JobId};
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -123,7 +124,15 @@ impl Holder {
 
     fn get(&mut self, token: Token, job: JobId) {
         match self.summary_of(&job) {
-            Some(found) => self.describe(token, Ok(found)),
+            Some(mut found) => {
+                let at = self.at;
+                let progress = self.outlook.of(&self.state, &job, at.now, at.unix_ms);
+                found.progress = progress.map(|progress| Progress {
+                    state: found.state,
+                    ..progress
+                });
+                self.describe(token, Ok(found));
+            }
             None => self.effects.push_back(Effect::LookUp { token, job }),
         }
     }
