@@ -119,6 +119,10 @@ pub struct JobSpec {
     /// Where it may run; anywhere when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<Box<PlacementSpec>>,
+    /// Whether the caller wants the answer at once, at its end: its pieces may
+    /// then be gathered into fewer frames.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole: bool,
 }
 
 /// How long an engine may take for an answer before it is given up.

@@ -42,7 +42,7 @@ impl Entry {
 }
 
 /// A part of the answer.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Frame {
     /// The attempt that wrote it.
     pub attempt: u32,
@@ -80,6 +80,18 @@ pub struct Piece {
     pub ids: Option<Vec<u32>>,
 }
 
+impl PartialEq for Piece {
+    fn eq(&self, other: &Self) -> bool {
+        let raw = |raw: &Option<Box<RawValue>>| raw.as_ref().map(|raw| raw.get().to_owned());
+        (self.choice, self.tokens) == (other.choice, other.tokens)
+            && (&self.text, &self.reasoning, &self.ids)
+                == (&other.text, &other.reasoning, &other.ids)
+            && raw(&self.tool_calls) == raw(&other.tool_calls)
+            && raw(&self.data) == raw(&other.data)
+            && raw(&self.logprobs) == raw(&other.logprobs)
+    }
+}
+
 fn is_zero<T: Default + PartialEq>(n: &T) -> bool {
     *n == T::default()
 }
@@ -112,6 +124,9 @@ pub struct Restart {
 pub struct Final {
     /// The attempt that ended it; 0 when no attempt had begun.
     pub attempt: u32,
+    /// The last part of the answer, told together with the end: one message less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rest: Option<Frame>,
     /// How it ended.
     pub outcome: Outcome,
     /// Why the engine stopped: `stop`, `length`, `tool_calls`.

@@ -144,7 +144,10 @@ impl Reader {
                     });
                 }
             }
-            Entry::Final(end) => {
+            Entry::Final(mut end) => {
+                if let Some(rest) = end.rest.take() {
+                    self.frame(rest, out)?;
+                }
                 self.ended = true;
                 out.push(Shown::Ended(end));
             }
@@ -218,6 +221,7 @@ mod tests {
     fn end(attempt: u32) -> Entry {
         Entry::Final(Box::new(Final {
             attempt,
+            rest: None,
             outcome: Outcome::Completed,
             finish_reason: None,
             usage: Default::default(),
@@ -356,5 +360,21 @@ mod tests {
         reader.apply(4, frame(2, 2, &["b"]), &mut out).unwrap();
         assert_eq!(texts(&out)[1], (1, "<restart>".to_owned()));
         assert_eq!(reader.next_index(), 3);
+    }
+
+    #[test]
+    fn the_pieces_of_the_final_are_shown_before_the_end() {
+        let mut reader = Reader::from_index(1);
+        let Entry::Frame(rest) = frame(1, 0, &["a", "b"]) else {
+            panic!("it is a frame");
+        };
+        let Entry::Final(mut last) = end(1) else {
+            panic!("it is a final");
+        };
+        last.rest = Some(rest);
+        let mut out = Vec::new();
+        reader.apply(1, Entry::Final(last), &mut out).unwrap();
+        let expected = [(1, "b".to_owned()), (u64::MAX, "<end>".to_owned())];
+        assert_eq!(texts(&out), expected);
     }
 }

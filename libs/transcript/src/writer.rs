@@ -1,7 +1,9 @@
 //! Writes one attempt's part of the chain.
 //!
 //! At most one entry is in flight. Pieces that arrive meanwhile join the next
-//! frame, so nothing waits and load batches by itself. When an answer is
+//! frame, so nothing waits and load batches by itself; the last ones go with the
+//! final. Where nobody reads before the end, pieces are gathered until the shell
+//! says that they are due. When an answer is
 //! missing or says "wrong sequence", the last entry of the chain is read:
 //! it is ours, and we go on behind it; or it is not, and we stop.
 
@@ -60,6 +62,9 @@ pub struct Writer {
     waiting: Vec<Piece>,
     end: Option<Box<Final>>,
     stored: bool,
+    /// Whether pieces wait until they are due.
+    gathers: bool,
+    is_due: bool,
 }
 
 impl Writer {
@@ -77,7 +82,23 @@ impl Writer {
             waiting: Vec::new(),
             end: None,
             stored: false,
+            gathers: false,
+            is_due: false,
         }
+    }
+
+    /// Lets pieces wait for [`Writer::flush`] or the end.
+    #[must_use]
+    pub fn gathering(self) -> Self {
+        Self {
+            gathers: true,
+            ..self
+        }
+    }
+
+    /// What waits is due now.
+    pub fn flush(&mut self) {
+        self.is_due = true;
     }
 
     /// The engine said something.
@@ -153,8 +174,11 @@ impl Writer {
         match last {
             Some((sequence, entry)) if self.is_ours(entry) => {
                 self.sequence = sequence;
-                self.keep_what_is_missing_in(entry);
                 self.entry_is_stored();
+            }
+            Some((sequence, Entry::Frame(frame))) if self.began_with(frame) => {
+                self.sequence = sequence;
+                self.keep_what_is_missing_in(frame);
             }
             Some((sequence, _)) if sequence == self.sequence => self.send_again(),
             None if self.sequence == 0 => self.send_again(),
@@ -203,15 +227,28 @@ impl Writer {
                 engine: Some(engine.clone()),
             }));
         }
-        if self.waiting.is_empty() {
-            return self.end.clone().map(Entry::Final);
+        let frame = self.next_frame();
+        match &self.end {
+            Some(end) if self.waiting.is_empty() => Some(Entry::Final(Box::new(Final {
+                rest: frame,
+                ..Final::clone(end)
+            }))),
+            Some(_) | None => frame.map(Entry::Frame),
         }
-        let pieces = self.take_pieces();
-        Some(Entry::Frame(Frame {
+    }
+
+    fn next_frame(&mut self) -> Option<Frame> {
+        let must_wait = self.gathers && !self.is_due && self.end.is_none();
+        if self.waiting.is_empty() || must_wait {
+            return None;
+        }
+        let frame = Frame {
             attempt: self.attempt,
             index: self.next,
-            pieces,
-        }))
+            pieces: self.take_pieces(),
+        };
+        self.is_due &= !self.waiting.is_empty();
+        Some(frame)
     }
 
     /// As many waiting pieces as fit into half an entry, and at least one.
@@ -230,13 +267,9 @@ impl Writer {
         std::mem::replace(&mut self.waiting, rest)
     }
 
-    /// Whether the entry is the one in flight, or a shorter one that was sent
-    /// earlier from the same place and had been given up for lost.
+    /// Whether the entry is the one in flight.
     fn is_ours(&self, entry: &Entry) -> bool {
         match (&self.in_flight, entry) {
-            (Some(Entry::Frame(ours)), Entry::Frame(theirs)) => {
-                ours.attempt == theirs.attempt && ours.index == theirs.index
-            }
             (Some(Entry::Final(ours)), Entry::Final(theirs)) => ours == theirs,
             (Some(Entry::Restart(ours)), Entry::Restart(theirs)) => ours == theirs,
             (
@@ -246,41 +279,59 @@ impl Writer {
         }
     }
 
+    /// Whether the frame holds what is in flight, or the beginning of it, as it
+    /// was sent earlier from the same place and had been given up for lost.
+    fn began_with(&self, frame: &Frame) -> bool {
+        let ours = match &self.in_flight {
+            Some(Entry::Frame(ours)) => Some(ours),
+            Some(Entry::Final(end)) => end.rest.as_ref(),
+            Some(Entry::Mark(_) | Entry::Restart(_)) | None => None,
+        };
+        ours.is_some_and(|ours| (ours.attempt, ours.index) == (frame.attempt, frame.index))
+    }
+
     /// Pieces in flight that the stored frame does not hold wait again.
-    fn keep_what_is_missing_in(&mut self, stored: &Entry) {
-        if let (Some(Entry::Frame(ours)), Entry::Frame(theirs)) = (&mut self.in_flight, stored) {
-            let mut missing = ours
-                .pieces
-                .split_off(theirs.pieces.len().min(ours.pieces.len()));
-            missing.append(&mut self.waiting);
-            self.waiting = missing;
-        }
+    fn keep_what_is_missing_in(&mut self, stored: &Frame) {
+        self.send_again();
+        let count = stored.pieces.len().min(self.waiting.len());
+        self.waiting.drain(..count);
+        self.next += count as u64;
+        self.stored = true;
     }
 
     fn entry_is_stored(&mut self) {
         self.state = State::Idle;
-        match self.in_flight.take() {
-            Some(Entry::Frame(frame)) => {
-                self.stored = true;
-                self.next += frame.pieces.len() as u64;
+        let frame = match self.in_flight.take() {
+            Some(Entry::Frame(frame)) => Some(frame),
+            Some(Entry::Final(end)) => {
+                self.state = State::Stopped(Stop::Finished);
+                end.rest
             }
-            Some(Entry::Final(_)) => self.state = State::Stopped(Stop::Finished),
             Some(Entry::Restart(_)) => {
                 self.restart = None;
                 self.next += 1;
+                None
             }
-            Some(Entry::Mark(_)) | None => {}
+            Some(Entry::Mark(_)) | None => None,
+        };
+        if let Some(frame) = frame {
+            self.stored = true;
+            self.next += frame.pieces.len() as u64;
         }
     }
 
+    /// What is in flight waits again, before what came later.
     fn send_again(&mut self) {
         self.state = State::Idle;
-        match self.in_flight.take() {
-            Some(Entry::Frame(mut frame)) => {
-                frame.pieces.append(&mut self.waiting);
-                self.waiting = frame.pieces;
-            }
-            Some(Entry::Final(_) | Entry::Mark(_) | Entry::Restart(_)) | None => {}
+        let frame = match self.in_flight.take() {
+            Some(Entry::Frame(frame)) => Some(frame),
+            Some(Entry::Final(end)) => end.rest,
+            Some(Entry::Mark(_) | Entry::Restart(_)) | None => None,
+        };
+        if let Some(mut frame) = frame {
+            frame.pieces.append(&mut self.waiting);
+            self.waiting = frame.pieces;
+            self.is_due = true;
         }
     }
 }
@@ -317,6 +368,7 @@ mod tests {
     fn end() -> Final {
         Final {
             attempt: 1,
+            rest: None,
             outcome: Outcome::Completed,
             finish_reason: Some("stop".to_owned()),
             usage: Default::default(),
@@ -336,16 +388,16 @@ mod tests {
     }
 
     fn texts(entry: &Entry) -> Vec<String> {
-        match entry {
-            Entry::Frame(frame) => frame
-                .pieces
-                .iter()
-                .filter_map(|piece| piece.text.clone())
-                .collect(),
-            other @ (Entry::Mark(_) | Entry::Restart(_) | Entry::Final(_)) => {
-                panic!("expected a frame, got {other:?}")
-            }
-        }
+        let frame = match entry {
+            Entry::Frame(frame) => Some(frame),
+            Entry::Final(end) => end.rest.as_ref(),
+            other @ (Entry::Mark(_) | Entry::Restart(_)) => panic!("no writer sends {other:?}"),
+        };
+        let pieces = frame.map_or(&[][..], |frame| &frame.pieces);
+        pieces
+            .iter()
+            .filter_map(|piece| piece.text.clone())
+            .collect()
     }
 
     fn must_read(writer: &mut Writer) {
@@ -366,18 +418,6 @@ mod tests {
             (after, texts(&entry)),
             (7, vec!["b".to_owned(), "c".to_owned()])
         );
-    }
-
-    #[test]
-    fn the_final_goes_last_and_finishes() {
-        let mut writer = Writer::new(1, 0, 0);
-        writer.push(piece("a"));
-        writer.finish(end());
-        published(&mut writer);
-        writer.acked(1);
-        assert!(matches!(published(&mut writer).1, Entry::Final(_)));
-        writer.acked(2);
-        assert_eq!(writer.stopped(), Some(Stop::Finished));
     }
 
     #[test]
@@ -511,5 +551,70 @@ mod tests {
             writer.acked(sequence);
         }
         assert!(writer.is_idle());
+    }
+
+    #[test]
+    fn the_last_pieces_go_with_the_final() {
+        let mut writer = Writer::new(1, 0, 0);
+        writer.push(piece("a"));
+        published(&mut writer);
+        writer.push(piece("b"));
+        writer.finish(end());
+        writer.acked(1);
+        let (after, entry) = published(&mut writer);
+        assert!(matches!(&entry, Entry::Final(end) if end.rest.as_ref().unwrap().index == 1));
+        assert_eq!((after, texts(&entry)), (1, vec!["b".to_owned()]));
+        writer.acked(2);
+        assert_eq!(
+            (writer.stopped(), writer.next_index()),
+            (Some(Stop::Finished), 2)
+        );
+    }
+
+    #[test]
+    fn a_rest_that_is_too_large_goes_before_the_final() {
+        let mut writer = Writer::new(1, 0, 0);
+        (0..3).for_each(|_| writer.push(piece(&"x".repeat(60 * 1024))));
+        writer.finish(end());
+        let (_, entry) = published(&mut writer);
+        assert!(matches!(&entry, Entry::Frame(frame) if frame.pieces.len() == 2));
+        writer.acked(1);
+        let (_, entry) = published(&mut writer);
+        assert!(matches!(&entry, Entry::Final(_)) && texts(&entry).len() == 1);
+    }
+
+    #[test]
+    fn a_frame_given_up_for_lost_may_still_win_over_the_final_with_its_pieces() {
+        let mut writer = Writer::new(1, 0, 0);
+        writer.push(piece("a"));
+        let (_, first) = published(&mut writer);
+        writer.push(piece("b"));
+        writer.finish(end());
+        writer.unsure();
+        must_read(&mut writer);
+        writer.last_is(None);
+        let (_, entry) = published(&mut writer);
+        assert_eq!(texts(&entry), ["a", "b"]);
+        writer.unsure();
+        must_read(&mut writer);
+        writer.last_is(Some((3, &first)));
+        let (after, entry) = published(&mut writer);
+        assert_eq!((after, texts(&entry)), (3, vec!["b".to_owned()]));
+    }
+
+    #[test]
+    fn gathered_pieces_wait_until_they_are_due_or_the_end_comes() {
+        let mut writer = Writer::new(1, 0, 0).gathering();
+        writer.push(piece("a"));
+        assert!(writer.next_effect().is_none());
+        writer.flush();
+        assert_eq!(texts(&published(&mut writer).1), ["a"]);
+        writer.acked(1);
+        writer.push(piece("b"));
+        assert!(writer.next_effect().is_none());
+        writer.finish(end());
+        let (_, entry) = published(&mut writer);
+        assert!(matches!(&entry, Entry::Final(_)));
+        assert_eq!(texts(&entry), ["b"]);
     }
 }

@@ -80,6 +80,7 @@ fn piece(n: usize) -> Piece {
 fn end() -> Final {
     Final {
         attempt: 1,
+        rest: None,
         outcome: Outcome::Completed,
         finish_reason: None,
         usage: Default::default(),

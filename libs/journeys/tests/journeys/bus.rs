@@ -55,6 +55,7 @@ fn submission() -> Submit {
             timeouts: Timeouts::default(),
             expected_tokens: None,
             placement: None,
+            whole: false,
         },
         correlation_id: "journey".to_owned(),
     }

@@ -345,6 +345,7 @@ impl Agent {
     pub(crate) async fn ends(&mut self, outcome: Outcome, usage: Usage, error: Option<ErrorBody>) {
         let end = Final {
             attempt: 1,
+            rest: None,
             outcome,
             finish_reason: (outcome == Outcome::Completed).then(|| "stop".to_owned()),
             usage,

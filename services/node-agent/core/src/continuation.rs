@@ -107,6 +107,7 @@ fn seed_of_rest(seed: u64, tokens: u64) -> u64 {
 fn at_the_limit(attempt: u32, prefix: &Prefix, replica: &Replica, weights: Weights) -> Final {
     Final {
         attempt,
+        rest: None,
         outcome: Outcome::Completed,
         finish_reason: Some("length".to_owned()),
         usage: Usage {

@@ -164,6 +164,7 @@ mod tests {
             priority: Priority::Interactive,
             seed_drawn: false,
             deadline_ms: 1,
+            whole: false,
             timeouts: Default::default(),
             expected_tokens: None,
             placement: None,

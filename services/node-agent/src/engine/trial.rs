@@ -47,6 +47,7 @@ async fn attempt(adapter: &dyn EngineAdapter, model: &str) -> Result<bool, Error
         priority: Priority::Interactive,
         seed_drawn: false,
         deadline_ms: 0,
+        whole: false,
         timeouts: Timeouts::default(),
         expected_tokens: None,
         placement: None,

@@ -130,7 +130,8 @@ impl Attempt {
             replica,
         );
         let writer = Writer::new(order.attempt, prefix.next_index(), prefix.sequence());
-        let chain = Chain::new(self.shared.bus.clone(), self.subject().into(), writer);
+        let (bus, subject) = (self.shared.bus.clone(), self.subject().into());
+        let chain = Chain::new(bus, subject, writer, order.spec.whole);
         let engine = self.place.engine.clone();
         let source = Source::closed(engine.adapter.as_ref(), &order.spec, prefix);
         match has_body {

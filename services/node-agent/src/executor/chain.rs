@@ -1,7 +1,8 @@
 //! Carries out what the transcript's writer asks for: one append or one read at
 //! a time, over every interruption of NATS.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -12,12 +13,16 @@ use orchion_contract::node::EngineRef;
 use orchion_contract::streams::TRANSCRIPTS;
 use orchion_contract::transcript::{Entry, Final, Piece};
 use orchion_transcript::{Effect, Stop, Writer};
+use tokio::time::{Sleep, sleep};
 use tokio_util::sync::ReusableBoxFuture;
 
 use super::beginning;
 
 /// Pause before the chain is read again when NATS does not answer.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long pieces are gathered when nobody reads before the end; what an
+/// engine's death costs is at most this much of its work.
+const GATHER: Duration = Duration::from_millis(50);
 /// Pause before the next try when the stream is full.
 const PAUSE_WHEN_FULL: Duration = Duration::from_millis(500);
 
@@ -36,19 +41,29 @@ pub(super) struct Chain {
     /// What is under way; its memory is used again for every token.
     work: ReusableBoxFuture<'static, Done>,
     is_working: bool,
+    /// When gathered pieces are due.
+    due: Option<Pin<Box<Sleep>>>,
+    gathers: bool,
     end: Option<Final>,
     pushed: u64,
     tokens: u64,
 }
 
 impl Chain {
-    pub(super) fn new(bus: Bus, subject: Arc<str>, writer: Writer) -> Self {
+    /// With `gathers`, pieces are stored every 50 ms and not as they come.
+    pub(super) fn new(bus: Bus, subject: Arc<str>, writer: Writer, gathers: bool) -> Self {
+        let writer = match gathers {
+            true => writer.gathering(),
+            false => writer,
+        };
         Self {
             bus,
             subject,
             writer,
             work: ReusableBoxFuture::new(std::future::pending()),
             is_working: false,
+            due: None,
+            gathers,
             end: None,
             pushed: 0,
             tokens: 0,
@@ -60,6 +75,14 @@ impl Chain {
         self.pushed += 1;
         self.tokens += u64::from(piece.tokens);
         self.writer.push(piece);
+        if self.gathers && self.due.is_none() {
+            self.due = Some(Box::pin(sleep(GATHER)));
+        }
+    }
+
+    /// What was said is stored at once: nothing comes any more.
+    pub(super) fn flush(&mut self) {
+        self.writer.flush();
     }
 
     /// What was shown is void; `engine` starts over.
@@ -102,14 +125,24 @@ impl Chain {
     /// for ever when there is nothing to do. Nothing is lost when this is
     /// dropped before it is done.
     pub(super) async fn step(&mut self) {
-        if !self.is_working
-            && let Some(effect) = self.writer.next_effect()
-        {
-            self.begin(effect);
-        }
-        let done = poll_fn(|cx| match self.is_working {
-            true => self.work.poll(cx),
-            false => Poll::Pending,
+        let done = poll_fn(|cx| {
+            if self
+                .due
+                .as_mut()
+                .is_some_and(|due| due.as_mut().poll(cx).is_ready())
+            {
+                self.due = None;
+                self.writer.flush();
+            }
+            if !self.is_working
+                && let Some(effect) = self.writer.next_effect()
+            {
+                self.begin(effect);
+            }
+            match self.is_working {
+                true => self.work.poll(cx),
+                false => Poll::Pending,
+            }
         })
         .await;
         self.is_working = false;
@@ -156,7 +189,7 @@ async fn append(bus: &Bus, subject: &str, payload: Bytes, after: u64) -> Done {
         }
         Err(error @ AppendError::Full { .. }) => {
             tracing::error!("an answer cannot be stored: {error}");
-            tokio::time::sleep(PAUSE_WHEN_FULL).await;
+            sleep(PAUSE_WHEN_FULL).await;
             Done::Unsure
         }
     }
@@ -175,7 +208,7 @@ async fn last(bus: &Bus, subject: &str) -> Done {
         Ok(last) => Done::Last(last),
         Err(error) => {
             tracing::debug!("cannot read the end of a transcript yet: {error:#}");
-            tokio::time::sleep(PAUSE).await;
+            sleep(PAUSE).await;
             Done::Unsure
         }
     }

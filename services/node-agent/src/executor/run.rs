@@ -256,6 +256,7 @@ impl<'a> Run<'a> {
     fn leave(&mut self, how: AttemptOutcome) {
         if self.chain.end().is_none() {
             self.leaving.get_or_insert(how);
+            self.chain.flush();
         }
     }
 
@@ -301,6 +302,7 @@ impl<'a> Run<'a> {
     fn unfinished(&self, outcome: Outcome, error: Option<ErrorBody>) -> Final {
         Final {
             attempt: self.attempt.order.attempt,
+            rest: None,
             outcome,
             finish_reason: None,
             usage: self.source.usage(None, self.chain.tokens()),

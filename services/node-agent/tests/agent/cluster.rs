@@ -328,6 +328,7 @@ pub(crate) fn spec(ask: &Ask) -> JobSpec {
         priority: Priority::Interactive,
         seed_drawn: false,
         deadline_ms: 60_000,
+        whole: false,
         timeouts: Default::default(),
         expected_tokens: None,
         placement: None,

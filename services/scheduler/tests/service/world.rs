@@ -355,6 +355,7 @@ impl Agent {
     pub(crate) async fn store_final(&self, order: &RunOrder, after: u64) -> u64 {
         let end = Final {
             attempt: order.attempt,
+            rest: None,
             outcome: Outcome::Completed,
             finish_reason: Some("stop".to_owned()),
             usage: Usage::default(),
@@ -427,6 +428,7 @@ pub(crate) fn submit(model: &str) -> Submit {
         priority: Priority::Interactive,
         seed_drawn: false,
         deadline_ms: DEFAULT_DEADLINE_MS,
+        whole: false,
         timeouts: Default::default(),
         expected_tokens: None,
         placement: None,

@@ -51,6 +51,7 @@ impl ChatRequest {
             priority: Priority::Interactive,
             seed_drawn: false,
             deadline_ms: DEFAULT_DEADLINE_MS,
+            whole: !streams,
             timeouts: Timeouts::default(),
             expected_tokens: None,
             placement: None,

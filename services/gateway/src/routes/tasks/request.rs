@@ -129,6 +129,7 @@ fn parse(mut fields: Fields) -> Result<Task> {
         seed_drawn: false,
         priority,
         deadline_ms,
+        whole: false,
         timeouts,
         expected_tokens,
         placement,

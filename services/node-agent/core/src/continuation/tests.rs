@@ -16,6 +16,7 @@ pub(crate) fn spec(body: &str) -> JobSpec {
         seed_drawn: true,
         priority: Priority::Interactive,
         deadline_ms: 1000,
+        whole: false,
         timeouts: Default::default(),
         expected_tokens: None,
         placement: None,

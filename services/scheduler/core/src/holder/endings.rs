@@ -68,6 +68,7 @@ impl Holder {
         };
         let end = Final {
             attempt: job.record.attempt,
+            rest: None,
             outcome,
             finish_reason: None,
             usage: Default::default(),

@@ -185,6 +185,7 @@ pub(crate) fn description(effects: &[Effect], wanted: Token) -> Option<JobSummar
 pub(crate) fn end_of(attempt: u32, outcome: Outcome) -> Final {
     Final {
         attempt,
+        rest: None,
         outcome,
         finish_reason: None,
         usage: Default::default(),
@@ -207,6 +208,7 @@ fn submission(n: u128, door: Door) -> Submit {
         priority: Priority::Interactive,
         seed_drawn: false,
         deadline_ms: DEFAULT_DEADLINE_MS,
+        whole: false,
         timeouts: Default::default(),
         expected_tokens: None,
         placement: None,

@@ -228,6 +228,7 @@ pub(crate) fn submit_for(n: u128, model: &str) -> Submit {
         priority: Priority::Interactive,
         seed_drawn: false,
         deadline_ms: DEFAULT_DEADLINE_MS,
+        whole: false,
         timeouts: Default::default(),
         expected_tokens: None,
         placement: None,
@@ -245,6 +246,7 @@ pub(crate) fn submit_for(n: u128, model: &str) -> Submit {
 pub(crate) fn end_of(attempt: u32) -> Final {
     Final {
         attempt,
+        rest: None,
         outcome: Outcome::Completed,
         finish_reason: Some("stop".to_owned()),
         usage: Default::default(),
