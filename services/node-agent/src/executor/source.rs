@@ -209,7 +209,12 @@ impl<'a> Source<'a> {
         if !ladder.step_down(obstacle) {
             return false;
         }
-        tracing::info!("an answer cannot be taken up by {way:?}, another way is tried: {error}");
+        // What the engine says about it may quote the request or the answer.
+        tracing::info!(
+            engine.kind = %self.engine.kind(),
+            obstacle = ?obstacle,
+            "an answer cannot be taken up by {way:?}: another way is tried"
+        );
         self.try_way();
         true
     }
