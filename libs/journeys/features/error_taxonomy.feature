@@ -41,6 +41,17 @@ Feature: What cannot be done is refused in the same words everywhere
     When I submit a task that is fine over the bus
     Then the bus answers with code "POOL_UNAVAILABLE"
 
+  Scenario: a store without room
+    Given the store of jobs has no room
+    When I submit the task "a"
+    Then the answer is 503 with code "POOL_UNREADY"
+    And its header "retry-after" is a whole number of seconds
+    And there are 0 jobs of the task "a"
+    When the store of jobs has room again
+    And I submit the task "a"
+    Then the answer is 202
+    And task "a" is completed
+
   Scenario: a scheduler that is away
     Given there is no scheduler
     When I submit a task that is fine over HTTP

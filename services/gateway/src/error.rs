@@ -223,7 +223,11 @@ pub(crate) fn own(body: &ErrorBody) -> ErrorBody {
     let mut body = body.clone();
     body.retriable = Some(body.is_retriable());
     if body.code.http_status() == 429 && body.policy_label.is_none() {
-        body.policy_label = Some("reject".to_owned());
+        let label = match body.code == ErrorCode::QueueFullDropLru {
+            true => "drop-lru",
+            false => "reject",
+        };
+        body.policy_label = Some(label.to_owned());
     }
     body
 }

@@ -95,6 +95,33 @@ async fn no_nodes(journey: &mut Journey) {
     .await;
 }
 
+#[given(expr = "the store of jobs has no room")]
+async fn full_store(journey: &mut Journey) {
+    resize(journey, 1).await;
+    // Whatever fails from here on, nobody else gets this cluster.
+    stage::clear();
+}
+
+#[when(expr = "the store of jobs has room again")]
+async fn store_with_room(journey: &mut Journey) {
+    resize(journey, 1 << 30).await;
+}
+
+/// Changes how many bytes the bucket of jobs may hold.
+async fn resize(journey: &mut Journey, max_bytes: i64) {
+    let on = journey.stage();
+    let cluster = on.cluster.lock().await;
+    let admin = cluster.nats.client().await;
+    let info = admin.request("$JS.API.STREAM.INFO.KV_jobs", "".into());
+    let info: Value = serde_json::from_slice(&info.await.unwrap().payload).unwrap();
+    let mut config = info["config"].clone();
+    config["max_bytes"] = max_bytes.into();
+    let update = config.to_string().into();
+    let updated = admin.request("$JS.API.STREAM.UPDATE.KV_jobs", update);
+    let updated: Value = serde_json::from_slice(&updated.await.unwrap().payload).unwrap();
+    assert!(updated.get("error").is_none(), "{updated}");
+}
+
 #[given(expr = "there is no scheduler")]
 async fn no_scheduler(journey: &mut Journey) {
     let on = journey.stage();

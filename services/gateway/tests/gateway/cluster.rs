@@ -403,6 +403,10 @@ fn admit(books: &Mutex<Books>, submit: &Submit) -> Result<Admission, ErrorBody> 
             error.retry_after_ms = Some(1500);
             return Err(error);
         }
+        refused if refused.starts_with("refuse:") => {
+            let code = serde_json::from_value(json!(refused["refuse:".len()..]));
+            return Err(ErrorBody::new(code.unwrap(), "no"));
+        }
         other => {
             let message = format!("no node serves the model '{other}'; did you mean tiny?");
             return Err(ErrorBody::new(ErrorCode::NotFound, message).about("model"));

@@ -18,4 +18,5 @@ mod progress;
 mod refusals;
 mod slow;
 mod tasks;
+mod taxonomy;
 mod views;
