@@ -86,6 +86,12 @@ pub(crate) fn unknown(id: &JobId) -> ErrorBody {
     )
 }
 
+/// The same id for another request.
+pub(crate) fn taken(id: &JobId) -> ErrorBody {
+    let message = format!("job {id} exists with another request: choose another id");
+    ErrorBody::new(ErrorCode::Conflict, message).about("task_id")
+}
+
 /// What stands where the record was.
 pub(crate) fn expired(id: &JobId) -> ErrorBody {
     ErrorBody::new(

@@ -2,7 +2,7 @@
 
 use super::{Holder, Open};
 use crate::admit::dropped;
-use crate::view::{expired, record, summary, unknown};
+use crate::view::{expired, record, summary, taken, unknown};
 use crate::{Effect, Entry, Phase, Question, Token, admit, explain, explain_ended};
 use orchion_contract::job::{
     Admission, CancelJob, Door, FollowJob, Job, JobList, JobSummary, ListJobs, Submit,
@@ -91,9 +91,7 @@ impl Holder {
     /// The same id once more: the same answer for the same request.
     fn submit_again(&mut self, token: Token, id: &JobId, same: bool) {
         if !same {
-            let message = format!("job {id} exists with another request: choose another id");
-            let refusal = ErrorBody::new(ErrorCode::Conflict, message).about("task_id");
-            self.admit(token, Err(refusal));
+            self.admit(token, Err(taken(id)));
             return;
         }
         match self.open.get_mut(id) {

@@ -1,6 +1,7 @@
 //! Writing records: one compare-and-set at a time, answered when stored.
 
 use super::Holder;
+use crate::view::{taken, unknown};
 use crate::{Effect, Note, Phase, Token, Write, WriteError};
 use orchion_contract::job::{ENDED_RETENTION_S, Job, JobState};
 use orchion_contract::{
@@ -114,6 +115,9 @@ impl Holder {
                 // Compared with what was written, not with what is to be written next.
                 let ours = open.written.as_ref() == Some(&Stamp::of(&found))
                     && digest.as_ref() == Some(&found.request_digest);
+                if !ours && !open.ledger.is_stored() && found.state.is_ended() {
+                    return self.was_known(job, *found);
+                }
                 if !open.ledger.read(Some((revision, ours))) {
                     return self.is_void(*job);
                 }
@@ -161,19 +165,37 @@ impl Holder {
     /// The store is full: nothing of the job may stay.
     fn not_admitted(&mut self, id: &JobId, error: String) {
         self.note(Note::NotStored { job: *id, error });
-        let assigned = self
-            .state
-            .remove(id)
-            .and_then(|job| job.record.assigned.map(|to| (to, job.record.attempt)));
-        if let Some((to, attempt)) = assigned {
-            self.drop_attempt(&to.node, *id, attempt);
-        }
+        let (_, askers) = self.take_back(id);
         let message =
             "the job store takes nothing now: free disk space on the NATS host, then try again";
         let failure = ErrorBody::new(ErrorCode::PoolUnready, message);
-        if let Some(open) = self.open.remove(id) {
-            self.admit_all(open.admissions, &Err(failure));
+        self.admit_all(askers, &Err(failure));
+    }
+
+    /// The id is that of a job that ended and was forgotten here, but not on
+    /// record: whoever asks again gets the answer that one would give.
+    fn was_known(&mut self, id: &JobId, found: Job) {
+        let (digest, askers) = self.take_back(id);
+        let is_same = digest.as_ref() == Some(&found.request_digest);
+        self.remember(found);
+        let answer = match is_same {
+            true => self.admission(id).ok_or_else(|| unknown(id)),
+            false => Err(taken(id)),
+        };
+        self.admit_all(askers, &answer);
+    }
+
+    /// Undoes the admission of a job that was never stored: the digest of its
+    /// request, and who waits for an answer.
+    fn take_back(&mut self, id: &JobId) -> (Option<String>, Vec<Token>) {
+        self.outlook.forget(id);
+        let record = self.state.remove(id).map(|job| job.record);
+        let digest = record.as_ref().map(|record| record.request_digest.clone());
+        if let Some((to, attempt)) = record.and_then(|it| Some((it.assigned?, it.attempt))) {
+            self.drop_attempt(&to.node, *id, attempt);
         }
+        let open = self.open.remove(id);
+        (digest, open.map_or_else(Vec::new, |open| open.admissions))
     }
 
     fn admit_all(

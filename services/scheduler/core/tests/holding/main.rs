@@ -286,3 +286,42 @@ fn failed() -> AttemptOutcome {
     let error = ErrorBody::new(ErrorCode::WorkerReset, "the engine went away");
     AttemptOutcome::Failed { error }
 }
+
+#[test]
+fn an_id_that_was_forgotten_is_known_from_its_record() {
+    for (is_same, code) in [(true, None), (false, Some(ErrorCode::Conflict))] {
+        let mut charge = Charge::with_node("a", 1);
+        let job = charge::id(1);
+        let token = charge.submit(1, Door::Task);
+        charge.effects();
+        let mut found = charge.record_of(&job);
+        found.state = JobState::Completed;
+        found.reader = "other".parse().unwrap();
+        if !is_same {
+            found.request_digest = "another".to_owned();
+        }
+        charge.hear(Input::Written {
+            job,
+            result: Err(WriteError::Unsure),
+        });
+        charge.effects();
+        charge.hear(Input::Read {
+            job,
+            found: Some((9, Some(Box::new(found)))),
+        });
+        let effects = charge.effects();
+        let admission = charge::admission(&effects, token);
+        let refusal = charge::refusal(&effects, token);
+        assert_eq!(refusal.map(|refusal| refusal.code), code);
+        let known = admission.map(|it| (it.existed, it.state, it.reader.to_string()));
+        let expected = (true, JobState::Completed, "other".to_owned());
+        assert_eq!(known, is_same.then_some(expected));
+        // Its order went out beside the record that was refused: nobody answers it.
+        assert!(
+            effects
+                .iter()
+                .any(|effect| matches!(effect, Effect::Drop { .. }))
+        );
+        assert!(charge.holder.is_in_charge());
+    }
+}
