@@ -25,7 +25,11 @@ impl ReplicaView {
             reserved: 0,
             loaded: before.is_none_or(|view| view.loaded),
             ready_at,
-            breaker: before.map_or_else(Breaker::default, |view| view.breaker),
+            breaker: match before {
+                // As in a report: an engine that was started anew.
+                Some(view) if view.replica.ready || !replica.ready => view.breaker,
+                Some(_) | None => Breaker::default(),
+            },
             turn: before.map_or(0, |view| view.turn),
             rank: None,
         }

@@ -279,6 +279,25 @@ fn a_replica_that_must_load_its_model_first_goes_last() {
 }
 
 #[test]
+fn an_engine_that_was_started_anew_does_not_rest() {
+    let mut cluster = Cluster::with_nodes(&[("a", 2)]);
+    for n in 0..3u64 {
+        let at = cluster.now + Duration::from_millis(n);
+        cluster.state.attempt_failed(&replica("a"), at, at);
+    }
+    cluster.now += Duration::from_millis(10);
+    let job = cluster.submit(0);
+    cluster.settle();
+    assert_eq!(cluster.node_of(&job), None);
+    // The registry tells of its death and of its return before any report.
+    for ready in [false, true] {
+        cluster.add("a", 2, |node| node.replicas[0].ready = ready);
+    }
+    cluster.settle();
+    assert_eq!(cluster.node_of(&job).as_deref(), Some("a"));
+}
+
+#[test]
 fn a_replica_that_fails_again_and_again_rests() {
     let mut cluster = Cluster::with_nodes(&[("a", 4), ("b", 1)]);
     for n in 1..=3 {
