@@ -280,14 +280,19 @@ impl Writer {
     }
 
     /// Whether the frame holds what is in flight, or the beginning of it, as it
-    /// was sent earlier from the same place and had been given up for lost.
+    /// was sent earlier from the same place and had been given up for lost. Where
+    /// it says something else, another process writes the same attempt: a
+    /// scheduler that is gone gave it away, too.
     fn began_with(&self, frame: &Frame) -> bool {
         let ours = match &self.in_flight {
             Some(Entry::Frame(ours)) => Some(ours),
             Some(Entry::Final(end)) => end.rest.as_ref(),
             Some(Entry::Mark(_) | Entry::Restart(_)) | None => None,
         };
-        ours.is_some_and(|ours| (ours.attempt, ours.index) == (frame.attempt, frame.index))
+        ours.is_some_and(|ours| {
+            (ours.attempt, ours.index) == (frame.attempt, frame.index)
+                && ours.pieces.starts_with(&frame.pieces)
+        })
     }
 
     /// Pieces in flight that the stored frame does not hold wait again.
@@ -502,6 +507,23 @@ mod tests {
         let (after, entry) = published(&mut writer);
         assert_eq!((after, texts(&entry)), (10, vec!["a".to_owned()]));
         assert!(matches!(entry, Entry::Frame(frame) if frame.index == 6));
+    }
+
+    #[test]
+    fn another_process_with_the_same_attempt_stops_the_writer() {
+        let mut writer = Writer::new(1, 0, 0);
+        writer.push(piece("a"));
+        published(&mut writer);
+        writer.unsure();
+        must_read(&mut writer);
+        let theirs = Frame {
+            attempt: 1,
+            index: 0,
+            pieces: vec![piece("b")],
+        };
+        writer.last_is(Some((1, &Entry::Frame(theirs))));
+        assert_eq!(writer.stopped(), Some(Stop::Superseded));
+        assert!(!writer.has_stored());
     }
 
     #[test]
