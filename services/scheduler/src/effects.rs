@@ -122,8 +122,20 @@ impl Hands {
         let bus = self.bus.clone();
         Box::pin(async move {
             let attempt = mark.attempt;
-            let end = write_behind_last(&bus, &reader, job, &Entry::Mark(mark)).await;
-            Some(Input::Opened { job, attempt, end })
+            let written = write_behind_last(&bus, &reader, job, &Entry::Mark(mark)).await;
+            Some(match written {
+                Wrote::Ours => Input::Opened {
+                    job,
+                    attempt,
+                    end: None,
+                },
+                Wrote::HasEnded(end) => Input::Opened {
+                    job,
+                    attempt,
+                    end: Some(end),
+                },
+                Wrote::Overtaken => Input::Overtaken { job },
+            })
         })
     }
 
@@ -131,8 +143,11 @@ impl Hands {
     pub(crate) fn finalize(&self, reader: ReaderId, job: JobId, end: Box<Final>) -> UnderWay {
         let bus = self.bus.clone();
         Box::pin(async move {
-            let found = write_behind_last(&bus, &reader, job, &Entry::Final(end.clone())).await;
-            let end = found.unwrap_or(end);
+            let written = write_behind_last(&bus, &reader, job, &Entry::Final(end.clone())).await;
+            let end = match written {
+                Wrote::HasEnded(found) => found,
+                Wrote::Ours | Wrote::Overtaken => end,
+            };
             Some(Input::Finalized { job, end })
         })
     }
@@ -241,25 +256,31 @@ async fn last_entry(bus: &Bus, reader: &ReaderId, job: JobId) -> Option<(u64, En
     }
 }
 
+/// What came of writing into a transcript.
+enum Wrote {
+    /// It stands there.
+    Ours,
+    /// The transcript had ended before.
+    HasEnded(Box<Final>),
+    /// Another scheduler has opened this attempt or a later one.
+    Overtaken,
+}
+
 /// Appends `entry` behind whatever stands last, repeating when somebody was
-/// faster; returns the end when the transcript has one already.
-async fn write_behind_last(
-    bus: &Bus,
-    reader: &ReaderId,
-    job: JobId,
-    entry: &Entry,
-) -> Option<Box<Final>> {
+/// faster.
+async fn write_behind_last(bus: &Bus, reader: &ReaderId, job: JobId, entry: &Entry) -> Wrote {
     let subject = TRANSCRIPT.to(&(reader.clone(), job));
     // An entry of plain values always serializes.
     let payload: Vec<u8> = serde_json::to_vec(entry).unwrap_or_default();
     loop {
         let after = match behind(entry, last_entry(bus, reader, job).await) {
             Behind::Append { after } => after,
-            Behind::Stands => return None,
-            Behind::Ended(end) => return Some(end),
+            Behind::Stands => return Wrote::Ours,
+            Behind::Ended(end) => return Wrote::HasEnded(end),
+            Behind::Overtaken => return Wrote::Overtaken,
         };
         match bus.append(&subject, payload.clone().into(), after).await {
-            Ok(_) => return None,
+            Ok(_) => return Wrote::Ours,
             Err(AppendError::WrongSequence { .. }) => {}
             Err(error) => {
                 tracing::warn!(%error, job.id = %job, "the transcript takes no entry now: trying again");

@@ -40,6 +40,8 @@ struct Open {
     ledger: Ledger,
     /// What was written last, to know it again.
     written: Option<Stamp>,
+    /// The last attempt whose mark is known to be stored.
+    marked: u32,
     /// Who waits for the admission to be stored.
     admissions: Vec<Token>,
     /// Who waits for the end.
@@ -51,6 +53,7 @@ impl Open {
         Self {
             ledger: Ledger::new(revision),
             written: None,
+            marked: 0,
             admissions: Vec::new(),
             cancelers: Vec::new(),
         }
@@ -127,6 +130,7 @@ impl Holder {
                 reply,
             } => self.replied(&job, attempt, reply),
             Input::Opened { job, attempt, end } => self.opened(&job, attempt, end),
+            Input::Overtaken { job } => self.is_void(job),
             Input::Finalized { job, end } => self.end(&job, crate::job_end(&end, at.unix_ms)),
             Input::Canceled { job, reply } => self.canceled(&job, reply),
             Input::Told { job } => self.touch(&job),

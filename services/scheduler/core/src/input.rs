@@ -117,6 +117,12 @@ pub enum Input {
         /// The end that stands there.
         end: Option<Box<Final>>,
     },
+    /// The mark of an attempt was not written: another scheduler has opened this
+    /// attempt or a later one.
+    Overtaken {
+        /// The job.
+        job: JobId,
+    },
     /// A final is in the transcript.
     Finalized {
         /// The job.

@@ -7,7 +7,7 @@ use orchion_contract::node::{Heartbeat, Node};
 use orchion_contract::placement::DecisionOutcome;
 use orchion_contract::progress::ProgressEvent;
 use orchion_contract::transcript::Final;
-use orchion_contract::{JobId, NodeId, ReaderId};
+use orchion_contract::{InstanceId, JobId, NodeId, ReaderId};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -137,6 +137,9 @@ impl Holder {
             .job(id)
             .is_some_and(|job| job.record.attempt == attempt && job.phase == Phase::Opening);
         if current {
+            if let Some(open) = self.open.get_mut(id) {
+                open.marked = attempt;
+            }
             self.touch(id);
         }
     }
@@ -174,6 +177,18 @@ impl Holder {
                 self.effects.push_back(crate::Effect::Outranked(epoch));
             }
             Some(CancelReply::NotRunning) | None => self.yielded(id),
+        }
+    }
+
+    /// An agent's process tells how an attempt ended. Whoever wrote a final ended
+    /// the job; anything else counts from the process that has it: a scheduler that
+    /// is gone may have given the same attempt to another one.
+    pub(super) fn told_of_end(&mut self, end: &AttemptEnd, by: &InstanceId) {
+        let assigned = self.state.job(&end.job);
+        let assigned = assigned.and_then(|job| job.record.assigned.as_ref());
+        let is_final = matches!(end.how, AttemptOutcome::Final { .. });
+        if is_final || assigned.is_some_and(|to| to.instance == *by) {
+            self.attempt_ended(end);
         }
     }
 

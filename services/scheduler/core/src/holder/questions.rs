@@ -29,7 +29,7 @@ impl Holder {
             Question::Cancel(cancel) => self.cancel(token, &cancel),
             Question::Ended(batch) => {
                 for end in &batch.ends {
-                    self.attempt_ended(end);
+                    self.told_of_end(end, &batch.instance);
                 }
                 self.effects.push_back(Effect::Acknowledge { token });
             }

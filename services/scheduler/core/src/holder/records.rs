@@ -58,7 +58,20 @@ impl Holder {
         }
     }
 
+    /// Whether the job's next attempt waits for its mark. Its record goes behind
+    /// the mark, and its order behind the record.
+    fn waits_for_mark(&self, id: &JobId) -> bool {
+        let opening = self.state.job(id).filter(|job| job.phase == Phase::Opening);
+        let open = self.open.get(id);
+        opening
+            .zip(open)
+            .is_some_and(|(job, open)| open.marked != job.record.attempt)
+    }
+
     pub(super) fn write(&mut self, id: &JobId) {
+        if self.waits_for_mark(id) {
+            return;
+        }
         let next = self
             .open
             .get_mut(id)
@@ -151,9 +164,14 @@ impl Holder {
             return;
         }
         match self.state.job(id).map(|job| job.phase) {
-            Some(Phase::Opening) => self.order(id),
+            Some(Phase::Opening) if !self.waits_for_mark(id) => self.order(id),
             Some(
-                Phase::Queued | Phase::Ordered | Phase::Running | Phase::Yielding | Phase::Ending,
+                Phase::Opening
+                | Phase::Queued
+                | Phase::Ordered
+                | Phase::Running
+                | Phase::Yielding
+                | Phase::Ending,
             ) => {}
             // The end is on record: nothing is open any more.
             None => {

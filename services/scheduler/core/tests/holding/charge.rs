@@ -112,6 +112,17 @@ impl Charge {
     }
 
     pub(crate) fn end_attempt(&mut self, job: JobId, attempt: u32, how: AttemptOutcome) {
+        self.end_attempt_by("a-1", job, attempt, how);
+    }
+
+    /// A certain process of node `a` tells.
+    pub(crate) fn end_attempt_by(
+        &mut self,
+        process: &str,
+        job: JobId,
+        attempt: u32,
+        how: AttemptOutcome,
+    ) {
         let end = AttemptEnd {
             job,
             attempt,
@@ -121,7 +132,7 @@ impl Charge {
         };
         let batch = EndedBatch {
             node: node_id("a"),
-            instance: InstanceId::new("a-1").unwrap(),
+            instance: InstanceId::new(process).unwrap(),
             ends: vec![end],
         };
         self.ask(Question::Ended(batch));

@@ -72,13 +72,16 @@ fn a_later_attempt_is_marked_then_recorded_then_ordered() {
             .iter()
             .any(|effect| matches!(effect, Effect::Open { .. }))
     );
+    // Whatever write was under way is done: the mark is still to come.
+    charge.hear(Input::Written { job, result: Ok(6) });
+    let early = charge.effects();
+    let is_early = |effect: &Effect| matches!(effect, Effect::Write { .. } | Effect::Order { .. });
+    assert!(!early.iter().any(is_early));
     charge.hear(Input::Opened {
         job,
         attempt: 2,
         end: None,
     });
-    // What waits to be recorded is recorded together.
-    charge.hear(Input::Written { job, result: Ok(6) });
     let effects = charge.effects();
     assert!(
         effects
@@ -97,6 +100,37 @@ fn a_later_attempt_is_marked_then_recorded_then_ordered() {
         _ => None,
     });
     assert_eq!(attempt, Some(2));
+}
+
+#[test]
+fn a_mark_that_comes_too_late_is_not_written_and_everything_is_read_anew() {
+    let mut charge = Charge::with_node("a", 1);
+    let job = charge.admit(1, Door::Task);
+    charge.end_attempt(job, 1, failed());
+    charge.pass(Duration::from_secs(1));
+    charge.effects();
+    charge.hear(Input::Overtaken { job });
+    let effects = charge.effects();
+    assert!(
+        effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Reread { .. }))
+    );
+}
+
+#[test]
+fn the_end_of_an_attempt_counts_from_its_own_process_only() {
+    let mut charge = Charge::with_node("a", 1);
+    let job = charge.admit(1, Door::Task);
+    charge.effects();
+    charge.end_attempt_by("a-0", job, 1, failed());
+    charge.pass(Duration::from_secs(1));
+    let effects = charge.effects();
+    assert!(
+        !effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Open { .. }))
+    );
 }
 
 #[test]
