@@ -6,8 +6,13 @@
 //! process gets SIGKILL while all of them are in the middle of theirs. Nothing
 //! but the clients and the stored transcripts judges.
 
+mod client;
+mod draw;
 mod finals;
+mod history;
 mod llama;
+mod random;
+mod resumes;
 mod round;
 mod table;
 
@@ -35,6 +40,21 @@ struct Options {
     /// Only these victims.
     #[arg(long, value_enum)]
     only: Vec<Victim>,
+    /// Random faults of any process, several at a time, instead of one kind after the other.
+    #[arg(long)]
+    random: bool,
+    /// How long random faults go on.
+    #[arg(long, default_value_t = 1, requires = "random")]
+    minutes: u64,
+    /// Which random faults; drawn anew when it is not given.
+    #[arg(long, requires = "random")]
+    seed: Option<u64>,
+    /// Clients at a time under random faults.
+    #[arg(long, default_value_t = 16, requires = "random")]
+    clients: usize,
+    /// So many resumes at a second gateway after SIGKILL of the first.
+    #[arg(long, conflicts_with = "random")]
+    resumes: Option<u32>,
     /// Real llama-servers instead of the mock engine: path of the program and of a model.
     #[arg(long, num_args = 2, value_names = ["LLAMA_SERVER", "MODEL"])]
     llama: Option<Vec<std::path::PathBuf>>,
@@ -50,14 +70,29 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return table::complain(&format!("start the runtime: {error}")),
     };
-    let done = match &options.llama {
-        Some(paths) => runtime.block_on(llama::run(&paths[0], &paths[1], options.runs)),
-        None => runtime.block_on(run(&options)),
-    };
+    let done = runtime.block_on(async {
+        match (&options.llama, options.resumes) {
+            (Some(paths), _) => llama::run(&paths[0], &paths[1], options.runs).await,
+            (None, Some(wanted)) => resumes::run(wanted).await,
+            (None, None) if options.random => random::run(options.random()).await,
+            (None, None) => run(&options).await,
+        }
+    });
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => table::complain("something was lost: see the table"),
         Err(error) => table::complain(&format!("{error:#}")),
+    }
+}
+
+impl Options {
+    fn random(&self) -> random::Options {
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+        random::Options {
+            lasts: std::time::Duration::from_secs(60 * self.minutes),
+            seed: self.seed.unwrap_or(now.as_secs()),
+            clients: self.clients,
+        }
     }
 }
 

@@ -136,3 +136,8 @@ pub(crate) fn complain(text: &str) -> ExitCode {
 pub(crate) fn say(text: &str) {
     println!("{text}");
 }
+
+/// Says a line beside the result.
+pub(crate) fn tell(text: &str) {
+    eprintln!("{text}");
+}

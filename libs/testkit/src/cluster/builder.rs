@@ -70,7 +70,7 @@ pub struct Builder {
     nats: Option<NatsServer>,
     login: Login,
     log_level: String,
-    agent_urls: BTreeMap<usize, String>,
+    urls: BTreeMap<String, String>,
     slots: u32,
     settings: BTreeMap<String, String>,
 }
@@ -85,7 +85,7 @@ impl Default for Builder {
             nats: None,
             login: Login::default(),
             log_level: "info".to_owned(),
-            agent_urls: BTreeMap::new(),
+            urls: BTreeMap::new(),
             slots: 64,
             settings: BTreeMap::new(),
         }
@@ -138,8 +138,15 @@ impl Builder {
 
     /// Where agent number `n` finds NATS, such as behind a proxy.
     #[must_use]
-    pub fn agent_nats_url(mut self, n: usize, url: &str) -> Self {
-        self.agent_urls.insert(n, url.to_owned());
+    pub fn agent_nats_url(self, n: usize, url: &str) -> Self {
+        let part = format!("agent-{}", name(n));
+        self.nats_url(&part, url)
+    }
+
+    /// Where a part finds NATS. Parts are called as in [`Cluster::folder`].
+    #[must_use]
+    pub fn nats_url(mut self, part: &str, url: &str) -> Self {
+        self.urls.insert(part.to_owned(), url.to_owned());
         self
     }
 
@@ -239,7 +246,6 @@ impl Builder {
     }
 
     fn agent(&self, place: &Place<'_>, n: usize, port: u16) -> Part {
-        let url = self.agent_urls.get(&n).unwrap_or(&place.url);
         let engine = match self.engines {
             Engines::Mock => Some(format!(
                 "kind = \"openai\"\nslots = {}\ncontinuation = \"text\"",
@@ -264,14 +270,9 @@ impl Builder {
             self.settings_of("node-agent"),
         );
         let name = name(n);
-        let flags = ["--nats-url", url, "--node-id", &name];
-        self.part(
-            place,
-            "node-agent",
-            &format!("agent-{name}"),
-            &config,
-            &flags,
-        )
+        let part = format!("agent-{name}");
+        let flags = ["--nats-url", self.url_of(place, &part), "--node-id", &name];
+        self.part(place, "node-agent", &part, &config, &flags)
     }
 
     fn gateway(&self, place: &Place<'_>, n: usize, port: u16) -> Part {
@@ -289,8 +290,13 @@ impl Builder {
         if !own.is_empty() {
             config += &format!("[{service}]\n{own}");
         }
-        let flags = [&["--nats-url", &place.url], flags].concat();
-        self.part(place, service, &format!("{service}-{n}"), &config, &flags)
+        let part = format!("{service}-{n}");
+        let flags = [&["--nats-url", self.url_of(place, &part)], flags].concat();
+        self.part(place, service, &part, &config, &flags)
+    }
+
+    fn url_of<'a>(&'a self, place: &'a Place<'_>, part: &str) -> &'a str {
+        self.urls.get(part).unwrap_or(&place.url)
     }
 
     fn settings_of(&self, service: &str) -> &str {
