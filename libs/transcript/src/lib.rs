@@ -6,6 +6,7 @@
 //! attempt finds. All three are pure: no clock, no bus, no task.
 #![warn(missing_docs)]
 
+mod parts;
 mod prefix;
 mod reader;
 mod writer;

@@ -7,6 +7,7 @@
 //! missing or says "wrong sequence", the last entry of the chain is read:
 //! it is ours, and we go on behind it; or it is not, and we stop.
 
+use crate::parts;
 use orchion_contract::node::EngineRef;
 use orchion_contract::transcript::{Entry, Final, Frame, MAX_ENTRY_BYTES, Piece, Restart};
 
@@ -101,10 +102,10 @@ impl Writer {
         self.is_due = true;
     }
 
-    /// The engine said something.
+    /// The engine said something; what no message can carry is cut into parts.
     pub fn push(&mut self, piece: Piece) {
         if self.end.is_none() {
-            self.waiting.push(piece);
+            parts::cut(piece, |part| self.waiting.push(part));
         }
     }
 
@@ -255,7 +256,7 @@ impl Writer {
     fn take_pieces(&mut self) -> Vec<Piece> {
         let mut bytes = 0;
         let mut fits = |piece: &Piece| {
-            bytes += size_of_piece(piece);
+            bytes += parts::size_of(piece);
             bytes <= MAX_ENTRY_BYTES / 2
         };
         let count = self
@@ -339,20 +340,6 @@ impl Writer {
             self.is_due = true;
         }
     }
-}
-
-fn size_of_piece(piece: &Piece) -> usize {
-    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-    let raw = |raw: &Option<Box<serde_json::value::RawValue>>| {
-        raw.as_ref().map_or(0, |raw| raw.get().len())
-    };
-    let ids = piece.ids.as_ref().map_or(0, |ids| ids.len() * 8);
-    64 + text(&piece.text)
-        + text(&piece.reasoning)
-        + raw(&piece.tool_calls)
-        + raw(&piece.data)
-        + raw(&piece.logprobs)
-        + ids
 }
 
 #[cfg(test)]
