@@ -41,7 +41,7 @@ impl Bus {
     ///
     /// # Errors
     /// When it was not acknowledged; publishing again with the same id is safe.
-    pub async fn store<A: Address, P: Serialize>(
+    pub async fn store_once<A: Address, P: Serialize>(
         &self,
         subject: &Subject<A, P>,
         address: &A,
@@ -49,9 +49,26 @@ impl Bus {
         payload: &P,
     ) -> Result<u64, Error> {
         let to = subject.to(address);
-        let message = PublishMessage::build()
-            .payload(encode(&to, payload)?)
-            .message_id(id);
+        let message = PublishMessage::build().payload(encode(&to, payload)?);
+        self.keep(to, message.message_id(id)).await
+    }
+
+    /// Publishes a fact that must be stored and whose readers take twice for once.
+    ///
+    /// # Errors
+    /// When it was not acknowledged; publishing again may store it twice.
+    pub async fn store<A: Address, P: Serialize>(
+        &self,
+        subject: &Subject<A, P>,
+        address: &A,
+        payload: &P,
+    ) -> Result<u64, Error> {
+        let to = subject.to(address);
+        let message = PublishMessage::build().payload(encode(&to, payload)?);
+        self.keep(to, message).await
+    }
+
+    async fn keep(&self, to: String, message: PublishMessage) -> Result<u64, Error> {
         let sent = self.js.send_publish(to.clone(), message).await;
         let ack = sent
             .map_err(|error| Error::nats(format!("publish to {to}"), error))?

@@ -409,6 +409,13 @@ pub struct JobEnd {
     pub times: Times,
 }
 
+/// Jobs that ended, for history (stream `HISTORY`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EndedJobs {
+    /// The jobs, each with its end.
+    pub jobs: Vec<JobSummary>,
+}
+
 /// A job as people and programs see it: without its prompt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct JobSummary {
@@ -476,7 +483,8 @@ pub struct Timeline {
     pub ended_ms: Option<UnixMs>,
 }
 
-/// A change of a job's state (stream `EVENTS`).
+/// A change of a job's state, for whoever listens now; a job's whole life
+/// stands in `HISTORY` when it has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobEvent {
     /// The job.

@@ -48,7 +48,7 @@ pub const TRANSCRIPTS: StreamSpec = StreamSpec {
     compressed: false,
     why: "a token is shown only after it is stored here",
 };
-/// Lives of nodes and jobs.
+/// Lives of nodes. Those of jobs stand in `HISTORY`, as timelines.
 pub const EVENTS: StreamSpec = StreamSpec {
     name: "EVENTS",
     subjects: &[
@@ -57,14 +57,13 @@ pub const EVENTS: StreamSpec = StreamSpec {
         "orchion.evt.node.suspect.*",
         "orchion.evt.node.lost.*",
         "orchion.evt.node.unregistered.*",
-        "orchion.evt.job.state.*",
     ],
     max_age: Duration::from_secs(7 * 24 * 60 * 60),
     max_bytes: 512 * MIB,
     full: Full::DropOldest,
     duplicate_window: MINUTE,
     compressed: true,
-    why: "what happened to nodes and jobs, for dashboards and triggers",
+    why: "what happened to nodes, for dashboards and triggers",
 };
 /// Jobs that ended.
 pub const HISTORY: StreamSpec = StreamSpec {

@@ -1,7 +1,7 @@
 //! Every subject that is published, from general to specific.
 
 use crate::id::{InstanceId, JobId, NodeId, ReaderId};
-use crate::job::{JobEvent, JobSummary};
+use crate::job::{EndedJobs, JobEvent};
 use crate::log::{Level, LogRecord, ServiceName};
 use crate::node::{Heartbeat, Hello, NodeEvent, RegisterAgain, Registration};
 use crate::progress::Progress;
@@ -40,8 +40,8 @@ pub const JOB_STATE: Subject<JobId, JobEvent> = Subject::new("orchion.evt.job.st
 /// position changes, and once more as it starts; not stored.
 pub const JOB_PROGRESS: Subject<(ReaderId, JobId), Progress> =
     Subject::new("orchion.evt.job.progress.{reader}.{job}");
-/// A job ended; for history. The message id is the job id.
-pub const JOB_ENDED: Subject<(), JobSummary> = Subject::new("orchion.evt.job.ended");
+/// Jobs ended; for history, which knows a job by its id: what is told twice is kept once.
+pub const JOBS_ENDED: Subject<(), EndedJobs> = Subject::new("orchion.evt.job.ended");
 /// One log record; the level last, so that a wildcard can choose.
 pub const LOG: Subject<(ServiceName, InstanceId, Level), LogRecord> =
     Subject::new("orchion.log.{service}.{instance}.{level}");
@@ -65,6 +65,6 @@ pub const ALL: &[&str] = &[
     TRANSCRIPT.pattern(),
     JOB_STATE.pattern(),
     JOB_PROGRESS.pattern(),
-    JOB_ENDED.pattern(),
+    JOBS_ENDED.pattern(),
     LOG.pattern(),
 ];

@@ -57,6 +57,7 @@ samples! {
     "cancel-order" => CancelOrder,
     "cancel-reply" => CancelReply,
     "ended-batch" => EndedBatch,
+    "ended-jobs" => EndedJobs,
     "entry-final" => Entry,
     "entry-frame" => Entry,
     "entry-mark" => Entry,

@@ -3,9 +3,10 @@
 use crate::store::Entry;
 use crate::thread::Writer;
 use orchion_bus::{Consumer, Disposition, Durable, Message};
+use orchion_contract::job::EndedJobs;
 use orchion_contract::log::LogRecord;
 use orchion_contract::streams::StreamSpec;
-use orchion_contract::subjects::{JOB_ENDED, LOG};
+use orchion_contract::subjects::{JOBS_ENDED, LOG};
 use orchion_service::Stop;
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ pub(crate) async fn run(mut consumer: Consumer, writer: Writer, stop: Stop) -> a
     let mut failures = 0_u32;
     while let Some(batch) = stop.unless_stopped(consumer.next()).await {
         let read: Vec<_> = batch.messages().iter().map(read).collect();
-        let entries = read.iter().filter_map(|read| read.as_ref().ok());
+        let entries = read.iter().filter_map(|read| read.as_ref().ok()).flatten();
         let stored = writer.store(entries.cloned().collect()).await;
         match &stored {
             Ok(()) => failures = 0,
@@ -53,18 +54,21 @@ pub(crate) async fn run(mut consumer: Consumer, writer: Writer, stop: Stop) -> a
     Ok(())
 }
 
-fn read(message: &Message) -> Result<Entry, String> {
-    if JOB_ENDED.parse(&message.subject).is_some() {
-        let summary = serde_json::from_slice(&message.payload);
-        return summary
-            .map(|summary| Entry::Job(Box::new(summary)))
+/// What a message holds that is to be kept.
+fn read(message: &Message) -> Result<Vec<Entry>, String> {
+    if JOBS_ENDED.parse(&message.subject).is_some() {
+        return serde_json::from_slice::<EndedJobs>(&message.payload)
+            .map(|ended| {
+                let jobs = ended.jobs.into_iter();
+                jobs.map(|job| Entry::Job(Box::new(job))).collect()
+            })
             .map_err(|error| unreadable(&error));
     }
     if LOG.parse(&message.subject).is_none() {
         return Err("it is on no subject of log records".to_owned());
     }
     serde_json::from_slice::<LogRecord>(&message.payload)
-        .map(|record| Entry::Log(Box::new(record)))
+        .map(|record| vec![Entry::Log(Box::new(record))])
         .map_err(|error| unreadable(&error))
 }
 

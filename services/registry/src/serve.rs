@@ -312,7 +312,7 @@ async fn announce(bus: &Bus, what: Announcement, event: &NodeEvent) -> anyhow::R
     };
     let NodeEvent { node, reason, .. } = event;
     let id = format!("{node}.{verb}.{}.{}", event.instance, event.at_ms);
-    bus.store(&subject, node, &id, event).await?;
+    bus.store_once(&subject, node, &id, event).await?;
     tracing::info!(node.id = %node, reason, "node {node} {verb}: {reason}");
     Ok(())
 }

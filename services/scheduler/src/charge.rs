@@ -3,6 +3,7 @@
 use crate::config::Scheduler;
 use crate::desk::Desk;
 use crate::effects::{Hands, UnderWay};
+use crate::history::History;
 use crate::questions::Asked;
 use crate::unix_ms;
 use anyhow::bail;
@@ -17,6 +18,7 @@ pub(crate) struct Charge {
     holder: Holder,
     hands: Hands,
     desk: Desk,
+    history: History,
     bus: Bus,
     lease: LeaseHandle,
     epoch: u64,
@@ -30,6 +32,7 @@ impl Charge {
             holder: Holder::new(epoch, settings.policy()),
             hands: Hands::new(bus),
             desk: Desk::default(),
+            history: History::default(),
             bus: bus.clone(),
             lease: lease.clone(),
             epoch,
@@ -49,6 +52,9 @@ impl Charge {
     }
 
     pub(crate) fn hear(&mut self, input: Input) {
+        if matches!(input, Input::Told { .. }) {
+            self.history.is_told();
+        }
         self.holder.handle(input, self.moment());
     }
 
@@ -83,6 +89,9 @@ impl Charge {
         while let Some(effect) = self.holder.next_effect() {
             self.start_on(effect)?;
         }
+        if let Some(jobs) = self.history.next() {
+            self.under_way.push(self.hands.tell_ends(jobs));
+        }
         Ok(())
     }
 
@@ -102,7 +111,10 @@ impl Charge {
             Effect::Finalize { reader, job, end } => Some(hands.finalize(reader, job, end)),
             Effect::Cancel { node, order } => Some(hands.cancel(node, order)),
             Effect::Drop { node, order } => Some(hands.drop_attempt(node, order)),
-            Effect::TellEnd(summary) => Some(hands.tell_end(summary)),
+            Effect::TellEnd(summary) => {
+                self.history.add(*summary);
+                None
+            }
             Effect::TellState(event) => Some(hands.tell_state(event)),
             Effect::LookUp { token, job } => Some(hands.look_up(token, job)),
             Effect::Admit { token, answer } => self.desk.admit(token, answer),

@@ -3,10 +3,10 @@
 use futures_util::future::BoxFuture;
 use orchion_bus::{AppendError, Bus, Change, Error, Kv};
 use orchion_contract::buckets::JOBS;
-use orchion_contract::job::{CancelOrder, Job, JobEvent, JobSummary, RunOrder};
+use orchion_contract::job::{CancelOrder, EndedJobs, Job, JobEvent, RunOrder};
 use orchion_contract::progress::Progress;
 use orchion_contract::streams::TRANSCRIPTS;
-use orchion_contract::subjects::{JOB_ENDED, JOB_PROGRESS, JOB_STATE, TRANSCRIPT};
+use orchion_contract::subjects::{JOB_PROGRESS, JOB_STATE, JOBS_ENDED, TRANSCRIPT};
 use orchion_contract::transcript::{Entry, Final, Mark};
 use orchion_contract::{JobId, NodeId, ReaderId, rpc};
 use orchion_scheduler_core::{Behind, Input, Reply, Token, WriteError, behind};
@@ -186,16 +186,16 @@ impl Hands {
         })
     }
 
-    /// Tells history, until it is stored.
-    pub(crate) fn tell_end(&self, summary: Box<JobSummary>) -> UnderWay {
+    /// Tells history, until it is stored. History takes twice for once.
+    pub(crate) fn tell_ends(&self, ended: EndedJobs) -> UnderWay {
         let bus = self.bus.clone();
         Box::pin(async move {
-            let id = summary.id.to_string();
-            while let Err(error) = bus.store(&JOB_ENDED, &(), &id, &*summary).await {
-                tracing::debug!(%error, job.id = id, "history does not answer");
+            while let Err(error) = bus.store(&JOBS_ENDED, &(), &ended).await {
+                tracing::debug!(%error, jobs = ended.jobs.len(), "history does not answer");
                 pause().await;
             }
-            Some(Input::Told { job: summary.id })
+            let jobs = ended.jobs.iter().map(|job| job.id).collect();
+            Some(Input::Told { jobs })
         })
     }
 

@@ -9,6 +9,7 @@ mod charge;
 mod config;
 mod desk;
 mod effects;
+mod history;
 mod questions;
 mod session;
 

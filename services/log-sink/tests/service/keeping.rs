@@ -2,10 +2,10 @@
 
 use crate::world::{SOON, World, record};
 use orchion_bus::Error;
-use orchion_contract::job::{Door, JobState, JobSummary, Priority, Workload};
+use orchion_contract::job::{Door, EndedJobs, JobState, JobSummary, Priority, Workload};
 use orchion_contract::log::Level::Info;
 use orchion_contract::rpc::PAST_JOB;
-use orchion_contract::subjects::{JOB_ENDED, LOG};
+use orchion_contract::subjects::{JOBS_ENDED, LOG};
 use orchion_contract::{ErrorCode, JobId, ModelName, ReaderId};
 use orchion_testkit::eventually;
 
@@ -62,7 +62,10 @@ async fn a_restart_of_nats_loses_nothing() {
             "g1".parse().unwrap(),
             again.level,
         );
-        let stored = world.bus.store(&LOG, &address, &again.id, &again).await;
+        let stored = world
+            .bus
+            .store_once(&LOG, &address, &again.id, &again)
+            .await;
         stored.map_err(|error| error.to_string())
     })
     .await;
@@ -114,12 +117,9 @@ async fn a_job_told_twice_is_one_job_as_it_was_told_last() {
     };
     for state in [JobState::Failed, JobState::Completed] {
         summary.state = state;
-        let id = format!("{state:?}");
-        world
-            .bus
-            .store(&JOB_ENDED, &(), &id, &summary)
-            .await
-            .unwrap();
+        let jobs = vec![summary.clone()];
+        let ended = EndedJobs { jobs };
+        world.bus.store(&JOBS_ENDED, &(), &ended).await.unwrap();
     }
     world.log(&record(1, Info, None)).await;
     world.holds(1).await;

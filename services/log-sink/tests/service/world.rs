@@ -63,7 +63,7 @@ impl World {
         let service = ServiceName::new(&record.source).unwrap();
         let address = (service, InstanceId::new("g1").unwrap(), record.level);
         self.bus
-            .store(&LOG, &address, &record.id, record)
+            .store_once(&LOG, &address, &record.id, record)
             .await
             .unwrap();
     }

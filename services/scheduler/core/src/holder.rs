@@ -133,7 +133,7 @@ impl Holder {
             Input::Overtaken { job } => self.is_void(job),
             Input::Finalized { job, end } => self.end(&job, crate::job_end(&end, at.unix_ms)),
             Input::Canceled { job, reply } => self.canceled(&job, reply),
-            Input::Told { job } => self.touch(&job),
+            Input::Told { jobs } => jobs.iter().for_each(|job| self.touch(job)),
             Input::LookedUp { token, job, found } => self.looked_up(token, &job, found),
         }
     }

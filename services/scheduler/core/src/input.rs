@@ -137,10 +137,10 @@ pub enum Input {
         /// The agent's answer.
         reply: Option<CancelReply>,
     },
-    /// History knows of the end.
+    /// History knows of these ends.
     Told {
-        /// The job.
-        job: JobId,
+        /// The jobs.
+        jobs: Vec<JobId>,
     },
     /// The record of a job that is not in memory, as [`crate::Effect::LookUp`] asked for.
     LookedUp {

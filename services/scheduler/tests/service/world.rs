@@ -215,9 +215,9 @@ impl World {
         let mut reading = reading().await;
         let mut found = 0;
         for _ in 0..reading.initially {
-            let ended: JobSummary =
-                serde_json::from_slice(&reading.next().await.unwrap().payload).unwrap();
-            found += usize::from(ended.id == job);
+            let stored = reading.next().await.unwrap();
+            let ended: EndedJobs = serde_json::from_slice(&stored.payload).unwrap();
+            found += ended.jobs.iter().filter(|ended| ended.id == job).count();
         }
         found
     }

@@ -157,7 +157,7 @@ fn a_write_whose_answer_was_lost_is_known_again_though_the_job_went_on() {
     let written = charge::written(&charge.effects()).unwrap();
     // The job ends while nobody knows whether its first record is stored.
     charge.end_attempt(job, 1, charge::completed());
-    charge.hear(Input::Told { job });
+    charge.hear(Input::Told { jobs: vec![job] });
     charge.hear(Input::Written {
         job,
         result: Err(WriteError::Unsure),
