@@ -35,6 +35,10 @@ llama-server *arguments:
 docker *arguments:
     cargo xtask docker {{ arguments }}
 
+# Measure how far the predicted starts of waiting jobs are off
+eta *arguments:
+    cargo xtask eta {{ arguments }}
+
 # Remove what was built
 clean *arguments:
     cargo xtask clean {{ arguments }}

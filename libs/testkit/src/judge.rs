@@ -28,6 +28,7 @@ pub struct Order {
     ask: Ask,
     model: String,
     deadline: Duration,
+    priority: &'static str,
     progress: Progress,
 }
 
@@ -53,6 +54,7 @@ impl Order {
             ask,
             model: "mock".to_owned(),
             deadline: Duration::from_secs(60),
+            priority: "interactive",
             progress: Progress::default(),
         }
     }
@@ -68,6 +70,13 @@ impl Order {
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// Makes it a batch job, as far as it is a task: nobody waits for it.
+    #[must_use]
+    pub fn batch(mut self) -> Self {
+        self.priority = "batch";
         self
     }
 

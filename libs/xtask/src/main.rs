@@ -49,6 +49,8 @@ enum Verb {
     Chaos(measure::Chaos),
     /// Kills real engines in mid-answer and shows how each kind of answer goes on
     Continuation(measure::Continuation),
+    /// Measures how far the predicted starts of waiting jobs are off
+    Eta(measure::Eta),
     /// Removes what was built
     Clean(clean::Options),
 }
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         Verb::Bench(options) => measure::bench(&options),
         Verb::Chaos(options) => measure::chaos(&options),
         Verb::Continuation(options) => measure::continuation(&options),
+        Verb::Eta(options) => measure::eta(&options),
         Verb::Clean(options) => clean::run(&options),
     };
     match done {

@@ -41,6 +41,13 @@ pub(crate) struct Continuation {
     arguments: Vec<String>,
 }
 
+#[derive(clap::Args)]
+pub(crate) struct Eta {
+    /// Record the trace anew first, with a real llama-server behind the whole product (a few minutes)
+    #[arg(long)]
+    record: bool,
+}
+
 /// Measures the product beside the floor.
 pub(crate) fn bench(options: &Bench) -> anyhow::Result<()> {
     let binaries = build(&["orchion-bench"])?;
@@ -98,6 +105,43 @@ pub(crate) fn continuation(options: &Continuation) -> anyhow::Result<()> {
             .arg(llama_server)
             .args(&options.arguments)
             .env("ORCHION_BIN_DIR", &binaries),
+    )
+}
+
+/// Measures predictions against the recorded traces and a made one; records first if asked.
+pub(crate) fn eta(options: &Eta) -> anyhow::Result<()> {
+    let traces = root().join("services/scheduler/core/tests/traces");
+    if options.record {
+        let binaries = build(&["orchion-engine"])?;
+        let model = Metadata::load()?.target().join("eta-model.gguf");
+        shell::run(
+            std::process::Command::new(binaries.join("orchion-engine"))
+                .arg("write-model")
+                .arg(&model)
+                .args(["--dtype", "q8_0", "--layers", "8", "--dim", "768"])
+                .args(["--ff", "3072", "--heads", "12", "--kv-heads", "6"]),
+        )?;
+        shell::run(
+            std::process::Command::new(binaries.join("record-trace"))
+                .arg("--llama-server")
+                .arg(llama::find_or_build()?)
+                .arg("--model")
+                .arg(&model)
+                .args(["--jobs", "160"])
+                .arg("--out")
+                .arg(traces.join("llama-server.json"))
+                .env("ORCHION_BIN_DIR", &binaries),
+        )?;
+    }
+    let mut files: Vec<PathBuf> = std::fs::read_dir(&traces)?
+        .map(|file| file.map(|file| file.path()))
+        .collect::<Result<_, _>>()?;
+    files.sort();
+    shell::run(
+        cargo()
+            .args(["run", "--quiet", "--package", "orchion-scheduler-core"])
+            .args(["--example", "eta", "--"])
+            .args(&files),
     )
 }
 

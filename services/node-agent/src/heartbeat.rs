@@ -37,11 +37,14 @@ pub async fn beat(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sequence = 0;
     let mut last: Option<Instant> = None;
+    // When the next one is due, as the last one said: whoever hears nothing until
+    // then suspects the node, though it only has less to do now.
+    let mut announced = pace.idle;
     while stop.unless_stopped(ticks.tick()).await.is_some() {
         let running = executor.in_hand();
         // A tick may come a little early.
         let slack = Duration::from_millis(5);
-        let is_due = last.is_none_or(|last| last.elapsed() + slack >= pace.idle);
+        let is_due = last.is_none_or(|last| last.elapsed() + slack >= announced);
         if running.is_empty() && !is_due {
             continue;
         }
@@ -50,6 +53,7 @@ pub async fn beat(
             true => pace.idle,
             false => pace.busy.min(pace.idle),
         };
+        announced = next;
         let (memory_available_bytes, cpu_percent) = meter.read();
         let heartbeat = Heartbeat {
             node: node.clone(),

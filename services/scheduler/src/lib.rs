@@ -13,7 +13,7 @@ mod history;
 mod questions;
 mod session;
 
-pub use config::{Config, Scheduler};
+pub use config::{Config, Pool, Scheduler, WhenFull};
 
 use anyhow::Context;
 use orchion_bus::{Bus, Identity, LeaseHandle};

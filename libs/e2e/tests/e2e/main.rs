@@ -10,6 +10,7 @@ mod continuation;
 mod liveness;
 mod openai_python;
 mod privacy;
+mod queue;
 mod shutdown;
 mod spread;
 mod starter;

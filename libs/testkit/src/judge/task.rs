@@ -103,7 +103,7 @@ async fn submit(
 ) -> Result<(), Failure> {
     let body = json!({
         "task_id": job, "workload": "chat", "model_ref": order.model,
-        "messages": order.messages(), "max_tokens": order.ask.tokens,
+        "messages": order.messages(), "max_tokens": order.ask.tokens, "priority": order.priority,
     });
     loop {
         let error = match gateways.current().post("/v1/tasks", &body).await {

@@ -190,33 +190,61 @@ impl Experience {
     ) -> Option<f64> {
         let pace = self.pace(model, replica)?;
         let answer = self.answer_tokens(model, demand)?;
-        Some(
-            pace.first_token_ms(f64_of(self.prompt_tokens(model, demand))) + pace.decode_ms(answer),
-        )
+        Some(self.until_first_ms(pace, model, demand) + pace.decode_ms(answer))
     }
 
-    /// How long a job that was ordered `elapsed_ms` ago still takes, in milliseconds.
+    /// The same with an answer as long as one that is known, chosen by `luck`
+    /// in 0 to 1: means say nothing of who is ready first.
     #[must_use]
-    pub fn rest_ms(
+    pub(crate) fn one_service_ms(
+        &self,
+        model: &ModelName,
+        replica: &ReplicaKey,
+        demand: &Demand,
+        luck: f64,
+    ) -> Option<f64> {
+        let pace = self.pace(model, replica)?;
+        let answer = self.one_answer(model, demand, luck)?;
+        Some(self.until_first_ms(pace, model, demand) + pace.decode_ms(answer))
+    }
+
+    /// How long a job that was ordered `elapsed_ms` ago still takes, in
+    /// milliseconds, with an answer chosen by `luck`.
+    #[must_use]
+    pub(crate) fn one_rest_ms(
         &self,
         model: &ModelName,
         replica: &ReplicaKey,
         demand: &Demand,
         elapsed_ms: f64,
+        luck: f64,
     ) -> Option<f64> {
         let pace = self.pace(model, replica)?;
-        let pool = self.pools.get(model)?;
-        let first = pace.first_token_ms(f64_of(self.prompt_tokens(model, demand)));
-        let before = first - elapsed_ms;
+        let before = self.until_first_ms(pace, model, demand) - elapsed_ms;
         if before >= 0.0 {
-            return Some(before + pace.decode_ms(self.answer_tokens(model, demand)?));
+            return Some(before + pace.decode_ms(self.one_answer(model, demand, luck)?));
         }
         let said = pace.tokens_in(-before);
         let rest = match demand.expected_tokens {
             Some(expected) if f64::from(expected) > said => f64::from(expected) - said,
-            Some(_) | None => pool.lengths.rest(demand.max_tokens, said),
+            Some(_) | None => {
+                let lengths = &self.pools.get(model)?.lengths;
+                lengths.rest(demand.max_tokens, said, luck)
+            }
         };
         Some(pace.more_ms(rest))
+    }
+
+    fn one_answer(&self, model: &ModelName, demand: &Demand, luck: f64) -> Option<f64> {
+        if demand.expected_tokens.is_some() {
+            return self.answer_tokens(model, demand);
+        }
+        let lengths = &self.pools.get(model)?.lengths;
+        lengths.one(demand.max_tokens, luck)
+    }
+
+    fn until_first_ms(&self, pace: &Pace, model: &ModelName, demand: &Demand) -> f64 {
+        pace.first_token_ms(f64_of(self.prompt_tokens(model, demand)))
     }
 
     /// Mean length of a job of this pool, in milliseconds.

@@ -13,6 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 const USUAL_JOB_MS: f64 = 5_000.0;
 /// From asking a batch job for its slot to the start of the interactive one, in milliseconds.
 const YIELD_MS: u64 = 50;
+/// Runs beside the first, at most.
+const RUNS: usize = 14;
+/// Jobs and slots of all runs together, about.
+const WORK: usize = 3000;
 
 /// When each waiting job of one pool is expected to start.
 #[derive(Debug, Clone, Default)]
@@ -57,10 +61,28 @@ impl Forecast {
     }
 }
 
-/// Runs the queue of a pool forward.
+/// Runs the queue of a pool forward, several times with answers of other lengths,
+/// and says for each job what half of the runs say.
 #[must_use]
 pub fn forecast(state: &ClusterState, model: &ModelName, now: Now) -> Forecast {
-    Run::new(state, model, now).finish()
+    let mut first = Run::new(state, model, now, 0).finish();
+    if !first.learnt || first.slots == 0 {
+        return first;
+    }
+    let size = first.starts.len() + first.slots as usize;
+    let more = (WORK / size.max(1)).clamp(2, RUNS);
+    let mut all: Vec<Vec<u64>> = first.starts.iter().map(|(_, at)| vec![*at]).collect();
+    for round in 1..=u64::try_from(more).unwrap_or(1) {
+        let run = Run::new(state, model, now, round).finish();
+        for (found, (_, at)) in all.iter_mut().zip(run.starts) {
+            found.push(at);
+        }
+    }
+    for ((_, start), mut found) in first.starts.iter_mut().zip(all) {
+        found.sort_unstable();
+        *start = found.get(found.len() / 2).copied().unwrap_or(*start);
+    }
+    first
 }
 
 /// When one waiting job is expected to start; `None` when it does not wait.
@@ -87,10 +109,11 @@ struct Run<'a> {
     /// Batch jobs that gave their slots away, with the work that is left, in ms.
     displaced: BTreeMap<(u64, JobId), u64>,
     usual_ms: Option<f64>,
+    round: u64,
 }
 
 impl<'a> Run<'a> {
-    fn new(state: &'a ClusterState, model: &'a ModelName, now: Now) -> Self {
+    fn new(state: &'a ClusterState, model: &'a ModelName, now: Now, round: u64) -> Self {
         let mut run = Self {
             state,
             model,
@@ -100,6 +123,7 @@ impl<'a> Run<'a> {
             batch: BTreeMap::new(),
             displaced: BTreeMap::new(),
             usual_ms: state.experience().usual_ms(model),
+            round,
         };
         for key in state.replicas_of(model) {
             run.add(key);
@@ -254,7 +278,7 @@ impl<'a> Run<'a> {
         let key = self.replicas.get(replica);
         let learnt = key.and_then(|key| {
             let experience = self.state.experience();
-            experience.service_ms(self.model, key, &job.demand)
+            experience.one_service_ms(self.model, key, &job.demand, self.luck(job))
         });
         ms_of(learnt.unwrap_or_else(|| self.usual()))
     }
@@ -265,8 +289,19 @@ impl<'a> Run<'a> {
         }
         let elapsed = f64_of(millis(self.now.saturating_sub(job.ordered_at)));
         let experience = self.state.experience();
-        let rest = experience.rest_ms(self.model, key, &job.demand, elapsed);
+        let luck = self.luck(job);
+        let rest = experience.one_rest_ms(self.model, key, &job.demand, elapsed, luck);
         ms_of(rest.unwrap_or_else(|| (self.usual() - elapsed).max(self.usual() / 4.0)))
+    }
+
+    /// Which known answer this job is like in this run, 0 to 1: the same for equal
+    /// states, another one in each run.
+    fn luck(&self, job: &JobView) -> f64 {
+        let (high, low) = job.record.id.uuid().as_u64_pair();
+        let mut mixed = high ^ low.rotate_left(17) ^ self.round.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        f64_of((mixed ^ (mixed >> 31)) >> 12) / f64_of(1 << 52)
     }
 
     fn usual(&self) -> f64 {

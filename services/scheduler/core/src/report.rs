@@ -68,7 +68,10 @@ impl Decided {
         self.attempt += 1;
         self.selected = Some(chosen.key.clone());
         self.fallback = fallback;
-        if !self.looks.iter().any(|look| look.key == *chosen.key) {
+        if let Some(look) = self.looks.iter_mut().find(|look| look.key == *chosen.key) {
+            // Chosen though others would have been tried first.
+            look.removed_by = None;
+        } else {
             self.looks.push(Look {
                 key: chosen.key.clone(),
                 engine: chosen.view.replica.engine.kind,

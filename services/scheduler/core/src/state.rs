@@ -238,6 +238,7 @@ impl ClusterState {
             ordered_at: now,
             deadline,
             demand: view_demand,
+            unseen: true,
             reserved: 0,
             yields: 0,
             decisions: VecDeque::new(),
@@ -380,6 +381,7 @@ impl ClusterState {
                 assigned.and_then(|assigned| view.replicas.get_mut(&assigned.replica))
             {
                 replica.recorded += 1;
+                replica.unseen += u32::from(job.unseen);
                 replica.reserved += job.reserved;
             }
         }
@@ -416,7 +418,7 @@ impl ClusterState {
         }
         for attempt in &beat.running {
             // What it reports free is without this job from now on.
-            self.unreserve(&attempt.job);
+            self.unreserve(&beat.node, *attempt);
         }
         for load in &beat.replicas {
             let key = (beat.node.clone(), load.id.clone());

@@ -1,5 +1,6 @@
 //! The scheduler on a real bus, with agents and gateways played by the test.
 
+mod queueing;
 mod world;
 
 use orchion_contract::job::{

@@ -1,13 +1,17 @@
 //! What the scheduler sees: a bus, a registry's bucket, agents that answer.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
-use orchion_bus::{Bus, Config as NatsConfig, Endpoint, Error, From, Identity, Service};
+use orchion_bus::{
+    Bus, Config as NatsConfig, Endpoint, Error, From, Identity, Service, Subscription,
+};
 use orchion_contract::buckets::NODES;
 use orchion_contract::job::*;
 use orchion_contract::log::ServiceName;
 use orchion_contract::node::*;
+use orchion_contract::placement::Explanation;
+use orchion_contract::progress::Progress;
 use orchion_contract::streams::{HISTORY, TRANSCRIPTS};
-use orchion_contract::subjects::{HEARTBEAT, TRANSCRIPT};
+use orchion_contract::subjects::{HEARTBEAT, JOB_PROGRESS, TRANSCRIPT};
 use orchion_contract::transcript::{Entry, Final, Frame, Piece};
 use orchion_contract::{ErrorBody, InstanceId, JobId, NodeId, ReaderId, ReplicaId, rpc};
 use orchion_service::{Stop, Supervisor};
@@ -23,6 +27,7 @@ const TRY: Duration = Duration::from_millis(300);
 pub(crate) struct World {
     nats: NatsServer,
     bus: Bus,
+    settings: orchion_scheduler::Scheduler,
     /// In a runtime of its own, so that it can end without any order.
     scheduler: Option<Runtime>,
 }
@@ -53,12 +58,18 @@ async fn connect(nats: &NatsServer, name: &str) -> Bus {
 
 impl World {
     pub(crate) async fn start() -> Self {
+        Self::start_with(orchion_scheduler::Scheduler::default()).await
+    }
+
+    /// With other settings than the usual ones.
+    pub(crate) async fn start_with(settings: orchion_scheduler::Scheduler) -> Self {
         let nats = NatsServer::start().await;
         let bus = connect(&nats, "test").await;
         bus.ensure_all().await.unwrap();
         let mut world = Self {
             nats,
             bus,
+            settings,
             scheduler: None,
         };
         world.start_scheduler("first").await;
@@ -71,6 +82,7 @@ impl World {
                 url: self.nats.url(),
                 ..NatsConfig::default()
             },
+            scheduler: self.settings.clone(),
             ..Default::default()
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -174,6 +186,18 @@ impl World {
 
     pub(crate) async fn get(&self, job: JobId) -> Result<JobSummary, ErrorBody> {
         remote(self.bus.ask_patiently(&rpc::GET_JOB, &(), &job, SOON).await)
+    }
+
+    pub(crate) async fn explain(&self, job: JobId) -> Result<Explanation, ErrorBody> {
+        let asked = self.bus.ask_patiently(&rpc::EXPLAIN_JOB, &(), &job, SOON);
+        remote(asked.await)
+    }
+
+    /// What readers are told of jobs that wait.
+    pub(crate) async fn progress(&self) -> Subscription<(ReaderId, JobId), Progress> {
+        let told = self.bus.subscribe(JOB_PROGRESS).await.unwrap();
+        self.bus.flush().await.unwrap();
+        told
     }
 
     pub(crate) async fn ended(&self, job: JobId) -> JobSummary {

@@ -4,7 +4,7 @@ use super::Lesson;
 use crate::num::f64_of;
 
 /// What of an observation is left after the next one.
-const KEEP: f64 = 0.9;
+const KEEP: f64 = 0.8;
 
 /// A rate as two sums that fade: long jobs weigh more than short ones, and
 /// predictions of sums are right.
@@ -54,10 +54,10 @@ impl Pace {
         }
         self.jobs = self.jobs.saturating_add(1);
         let (prefill_ms, decode_ms) = (first - started, ended - first);
-        let fresh = usage
-            .prompt_tokens
-            .saturating_sub(usage.cached_tokens.unwrap_or_default());
-        self.prefill.add(f64_of(fresh), f64_of(prefill_ms));
+        // Over the whole prompt, cached parts too: how much of the next one will be
+        // in the cache nobody knows, and like prompts come again.
+        self.prefill
+            .add(f64_of(usage.prompt_tokens), f64_of(prefill_ms));
         self.first_token.add(f64_of(prefill_ms), 1.0);
         // The first token comes with the prompt.
         self.decode

@@ -3,9 +3,9 @@
 use super::{EXPLAINED, Holder, event};
 use crate::view::summary;
 use crate::{Demand, Effect, Lesson, Note, Phase};
-use orchion_contract::job::{CancelOrder, CancelReason, Job, JobEnd, Outcome};
+use orchion_contract::job::{Assignment, CancelOrder, CancelReason, JobEnd, Outcome};
 use orchion_contract::transcript::Final;
-use orchion_contract::{ErrorBody, ErrorCode, JobId};
+use orchion_contract::{ErrorBody, ErrorCode, JobId, ModelName};
 
 impl Holder {
     /// Ends a job that somebody, or the clock, does not want any more.
@@ -92,23 +92,22 @@ impl Holder {
             return;
         };
         let took = self.at.now.saturating_sub(job.ordered_at);
-        let record = job.record.clone();
-        let demand = job.demand;
         let took_ms = u64::try_from(took.as_millis()).ok();
-        self.lesson(&record, demand, end, took_ms);
+        let (model, demand) = (job.record.model.clone(), job.demand);
+        if let Some(to) = job.record.assigned.clone() {
+            self.lesson(&model, &to, demand, end, took_ms);
+        }
     }
 
     /// Only answers that were generated in one go, and to their end, teach.
     pub(super) fn lesson(
         &mut self,
-        record: &Job,
+        model: &ModelName,
+        to: &Assignment,
         demand: Demand,
         end: &JobEnd,
         took_ms: Option<u64>,
     ) {
-        let Some(to) = record.assigned.as_ref() else {
-            return;
-        };
         if end.outcome != Outcome::Completed || end.continued.is_some() {
             return;
         }
@@ -116,7 +115,7 @@ impl Holder {
         let busy = self.state.replica(&key);
         let busy = busy.is_some_and(|(_, view)| view.occupied() >= view.replica.slots);
         self.state.learn(&Lesson {
-            model: &record.model,
+            model,
             replica: &key,
             digest: to.engine.digest.as_deref(),
             demand,

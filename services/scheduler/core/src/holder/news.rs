@@ -197,7 +197,11 @@ impl Holder {
         let Some(job) = self.state.job(&end.job) else {
             return;
         };
-        if job.phase == Phase::Ending && !matches!(end.how, AttemptOutcome::Final { .. }) {
+        let is_final = matches!(end.how, AttemptOutcome::Final { .. });
+        if matches!(job.phase, Phase::Ending | Phase::Queued) && !is_final {
+            // It was taken back before; what it stored still counts.
+            self.state
+                .update(&end.job, |job| job.has_prefix |= end.stored);
             return;
         }
         let left = job.phase == Phase::Yielding && job.record.attempt == end.attempt;

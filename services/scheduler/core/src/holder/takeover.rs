@@ -77,9 +77,9 @@ impl Holder {
             .into_iter()
             .partition(|(job, _)| job.state.is_ended());
         for (job, _) in ended {
-            if let Some(end) = job.end.clone() {
+            if let Some((to, end)) = job.assigned.clone().zip(job.end.clone()) {
                 // The prompt is gone; what is left still tells how fast things are.
-                self.lesson(&job, Demand::default(), &end, None);
+                self.lesson(&job.model, &to, Demand::default(), &end, None);
             }
             self.remember(job);
         }

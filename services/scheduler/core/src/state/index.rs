@@ -64,10 +64,11 @@ impl ClusterState {
                 .or_default();
             jobs.insert((job.record.queue_seq, *id));
         }
-        let reserved = job.reserved;
+        let (reserved, unseen) = (job.reserved, job.unseen);
         self.placed.entry(key.0.clone()).or_default().insert(*id);
         if let Some(view) = self.view_mut(&key) {
             view.recorded += 1;
+            view.unseen += u32::from(unseen);
             view.reserved += reserved;
             self.rank(&key);
         }
@@ -89,6 +90,7 @@ impl ClusterState {
             return;
         }
         let reserved = std::mem::take(&mut job.reserved);
+        let unseen = std::mem::take(&mut job.unseen);
         let batch = (job.record.priority == Priority::Batch)
             .then(|| (job.record.model.clone(), job.record.queue_seq));
         if placed.is_empty() {
@@ -101,7 +103,11 @@ impl ClusterState {
         if let Some(view) = self.view_mut(&key) {
             view.recorded = view.recorded.saturating_sub(1);
             // What ended is free at once; the next heartbeat tells the truth.
-            view.reported = view.reported.saturating_sub(1);
+            if unseen {
+                view.unseen = view.unseen.saturating_sub(1);
+            } else {
+                view.reported = view.reported.saturating_sub(1);
+            }
             view.reserved = view.reserved.saturating_sub(reserved);
             self.rank(&key);
         }

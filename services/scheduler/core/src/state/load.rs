@@ -1,13 +1,13 @@
 //! The load of replicas, kept in the order in which they are asked.
 
-use super::{ClusterState, NodeView, ReplicaKey, ReplicaView};
+use super::{ClusterState, NodeView, Phase, ReplicaKey, ReplicaView};
 use crate::Now;
 use crate::breaker::Breaker;
 use crate::experience::Lesson;
 use crate::score::Load;
 use orchion_contract::job::Assignment;
-use orchion_contract::node::{Node, NodeState, Replica, ReplicaLoad};
-use orchion_contract::{JobId, ModelName};
+use orchion_contract::node::{Node, NodeState, Replica, ReplicaLoad, RunningAttempt};
+use orchion_contract::{JobId, ModelName, NodeId};
 
 impl ReplicaView {
     /// A replica as the registry tells, with what was known of it before.
@@ -21,6 +21,7 @@ impl ReplicaView {
             replica: replica.clone(),
             recorded: 0,
             reported: before.map_or(0, |view| view.reported),
+            unseen: 0,
             memory_free: graphics_memory_free(node, replica),
             reserved: 0,
             loaded: before.is_none_or(|view| view.loaded),
@@ -153,20 +154,30 @@ impl ClusterState {
             .map_or(0, |(_, view)| self.memory_for(job, view));
         if let Some(job) = self.jobs.get_mut(id) {
             job.reserved = bytes;
+            job.unseen = true;
         }
     }
 
     /// A heartbeat shows the job: what it takes is missing there already.
-    pub(super) fn unreserve(&mut self, id: &JobId) {
-        let Some(job) = self.jobs.get_mut(id) else {
+    pub(super) fn unreserve(&mut self, node: &NodeId, attempt: RunningAttempt) {
+        let Some(job) = self.jobs.get_mut(&attempt.job) else {
             return;
         };
+        let placed = job.phase != Phase::Queued && job.record.attempt == attempt.attempt;
+        let to = job
+            .record
+            .assigned
+            .as_ref()
+            .filter(|to| placed && to.node == *node);
+        let Some(key) = to.map(|to| (to.node.clone(), to.replica.clone())) else {
+            return;
+        };
+        if !std::mem::take(&mut job.unseen) {
+            return;
+        }
         let bytes = std::mem::take(&mut job.reserved);
-        let to = job.record.assigned.as_ref();
-        let key = to.map(|to| (to.node.clone(), to.replica.clone()));
-        if bytes > 0
-            && let Some(view) = key.and_then(|key| self.view_mut(&key))
-        {
+        if let Some(view) = self.view_mut(&key) {
+            view.unseen = view.unseen.saturating_sub(1);
             view.reserved = view.reserved.saturating_sub(bytes);
         }
     }

@@ -52,6 +52,8 @@ pub struct JobView {
     pub deadline: Now,
     /// How much work it is.
     pub demand: Demand,
+    /// Whether it is placed and no heartbeat has shown it yet.
+    pub unseen: bool,
     /// Memory set aside for it until a heartbeat shows it, in bytes.
     pub reserved: u64,
     /// How often it gave its slot away.
@@ -90,6 +92,8 @@ pub struct ReplicaView {
     pub recorded: u32,
     /// Requests that its agent last reported.
     pub reported: u32,
+    /// Jobs placed on it that no heartbeat has shown yet.
+    pub unseen: u32,
     /// Graphics memory free, as last reported, in bytes.
     pub memory_free: u64,
     /// Memory given to jobs that no heartbeat has shown yet, in bytes.
@@ -107,10 +111,11 @@ pub struct ReplicaView {
 }
 
 impl ReplicaView {
-    /// Slots in use: what we recorded or what was reported, whichever is more.
+    /// Slots in use: what we recorded, or what was reported and what came since,
+    /// whichever is more.
     #[must_use]
     pub fn occupied(&self) -> u32 {
-        self.recorded.max(self.reported)
+        self.recorded.max(self.reported + self.unseen)
     }
 }
 

@@ -255,3 +255,44 @@ fn an_ended_job_still_says_where_it_was_and_why() {
     });
     assert!(refused);
 }
+
+#[test]
+fn nothing_is_recorded_or_ordered_before_the_mark() {
+    let (mut charge, batch, wanted) = preempting();
+    let reply = Some(made_way(batch));
+    charge.hear(Input::Canceled { job: batch, reply });
+    charge.effects();
+    charge.end_attempt(wanted, 1, charge::completed());
+    let effects = charge.effects();
+    assert!(
+        effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Open { .. }))
+    );
+    // The write that told of its waiting comes back only now.
+    charge.hear(Input::Written {
+        job: batch,
+        result: Ok(7),
+    });
+    let effects = charge.effects();
+    let early = effects.iter().any(|effect| match effect {
+        Effect::Write { record, .. } => record.id == batch,
+        Effect::Order { order, .. } => order.job == batch,
+        _ => false,
+    });
+    assert!(!early, "{effects:?}");
+    charge.hear(Input::Opened {
+        job: batch,
+        attempt: 2,
+        end: None,
+    });
+    let written = charge.effects().iter().any(
+        |effect| matches!(effect, Effect::Write { record, .. } if record.id == batch && record.attempt == 2),
+    );
+    assert!(written);
+    charge.hear(Input::Written {
+        job: batch,
+        result: Ok(8),
+    });
+    assert_eq!(ordered(&charge.effects()), [(batch, 2)]);
+}

@@ -5,6 +5,8 @@ mod common;
 mod estimates;
 mod placement;
 mod preemption;
+mod properties;
+mod scale;
 
 use common::*;
 use orchion_contract::job::{AttemptEnd, AttemptOutcome, Outcome, RunReply};
