@@ -157,6 +157,15 @@ token_id! {
 #[schema(value_type = String, format = Uuid)]
 pub struct JobId(Uuid);
 
+impl ReaderId {
+    /// Where the transcripts of tasks are, whichever gateway takes them in: a
+    /// task that is submitted again at another gateway is the same task.
+    #[must_use]
+    pub fn tasks() -> Self {
+        Self("tasks".into())
+    }
+}
+
 impl JobId {
     /// A fresh id that sorts by time of creation.
     #[must_use]

@@ -98,12 +98,13 @@ impl Hands {
         let bus = self.bus.clone();
         Box::pin(async move {
             let mut reply = bus.ask(&rpc::RUN, &node, &*order, ORDER_TRY).await;
-            if matches!(reply, Err(Error::Timeout { .. })) {
+            let may_have_come = matches!(reply, Err(Error::Timeout { .. }));
+            if may_have_come {
                 reply = bus.ask(&rpc::RUN, &node, &*order, ORDER_TRY).await;
             }
             let reply = match reply {
                 Ok(reply) => Reply::Said(reply),
-                Err(Error::NoResponders { .. }) => Reply::Nobody,
+                Err(Error::NoResponders { .. }) if !may_have_come => Reply::Nobody,
                 Err(error) => {
                     tracing::debug!(%error, job.id = %order.job, "an order was not answered");
                     Reply::Silence

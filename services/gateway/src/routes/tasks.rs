@@ -13,7 +13,7 @@ use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use orchion_contract::job::{CancelJob, CancelReason, Door, JobSummary, Submit};
 use orchion_contract::placement::Explanation;
-use orchion_contract::{ErrorBody, ErrorCode, JobId, rpc};
+use orchion_contract::{ErrorBody, ErrorCode, JobId, ReaderId, rpc};
 use orchion_transcript::Shown;
 use serde::Serialize;
 
@@ -86,7 +86,7 @@ pub(crate) async fn submit(gateway: &Gateway, task: Task, extensions: &Extension
     let named = Named::of(extensions).filter(|_| job.is_none());
     let submit = Submit {
         job: job.or(named).unwrap_or_else(JobId::now),
-        reader: gateway.reader.clone(),
+        reader: ReaderId::tasks(),
         door: Door::Task,
         spec,
         correlation_id: Correlation::of(extensions),

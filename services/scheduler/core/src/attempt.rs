@@ -1,7 +1,7 @@
 //! What follows from the end of an attempt, or from an agent's refusal.
 
 use crate::Now;
-use crate::state::{JobView, ReplicaKey};
+use crate::state::{JobView, Phase, ReplicaKey};
 use orchion_contract::job::{AttemptEnd, AttemptOutcome, JobEnd, MAX_ATTEMPTS, RunReply};
 use orchion_contract::{ErrorBody, ErrorCode};
 use std::time::Duration;
@@ -20,9 +20,9 @@ pub enum Next {
     Ended(Box<JobEnd>),
     /// It waits again.
     Again {
-        /// Not before this time, unless another replica is there.
+        /// Not before this time, unless a replica is there that need not be avoided.
         not_before: Now,
-        /// The replica to avoid.
+        /// The replica to avoid; `None` to wait in any case.
         avoid: Option<ReplicaKey>,
         /// Whether the attempt counts against the limit.
         counts: bool,
@@ -51,6 +51,12 @@ pub fn after_end(job: &JobView, end: &AttemptEnd, now: Now) -> Next {
     }
     match &end.how {
         AttemptOutcome::Final { end } => Next::Ended(end.clone()),
+        // It is known: ends are told until they are answered, and in replies, too.
+        AttemptOutcome::Failed { .. } | AttemptOutcome::Superseded | AttemptOutcome::Preempted
+            if !is_out(job) =>
+        {
+            Next::Nothing
+        }
         AttemptOutcome::Failed { error } => failed(job, error, end.stored, now),
         AttemptOutcome::Superseded | AttemptOutcome::Preempted => {
             again(job, now, false, false, false)
@@ -70,10 +76,25 @@ pub fn after_reply(job: &JobView, attempt: u32, reply: Option<&RunReply>, now: N
     match reply {
         Some(RunReply::Accepted | RunReply::Running) => Next::Running,
         Some(RunReply::Ended { end }) => after_end(job, end, now),
-        Some(RunReply::Busy) => again(job, now, false, false, true),
         Some(RunReply::Stale { epoch }) => Next::Outranked(*epoch),
-        Some(RunReply::WrongInstance { .. }) | None => again(job, now, false, false, false),
+        // What it answers to was taken back meanwhile.
+        Some(RunReply::Busy | RunReply::WrongInstance { .. } | RunReply::Refused { .. }) | None
+            if !is_out(job) =>
+        {
+            Next::Nothing
+        }
+        Some(RunReply::Busy) => again(job, now, false, false, true),
+        Some(RunReply::WrongInstance { .. }) => again(job, now, false, false, false),
+        None => nobody(now),
         Some(RunReply::Refused { error }) => failed(job, error, false, now),
+    }
+}
+
+/// Whether its last attempt is in the hands of an agent, as far as we know.
+fn is_out(job: &JobView) -> bool {
+    match job.phase {
+        Phase::Ordered | Phase::Running | Phase::Yielding => true,
+        Phase::Queued | Phase::Opening | Phase::Ending => false,
     }
 }
 
@@ -111,6 +132,18 @@ fn again(job: &JobView, now: Now, counts: bool, failed: bool, busy: bool) -> Nex
         counts,
         failed,
         busy,
+    }
+}
+
+/// Nobody listens there. Others may be as far away for the moment, as after a
+/// restart of NATS, so it waits a little wherever it goes next.
+fn nobody(now: Now) -> Next {
+    Next::Again {
+        not_before: now + Duration::from_millis(100),
+        avoid: None,
+        counts: false,
+        failed: false,
+        busy: false,
     }
 }
 

@@ -38,6 +38,10 @@ const TICK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 struct Open {
     ledger: Ledger,
+    /// The attempt that was ordered last, and how often.
+    ordered: (u32, u32),
+    /// Whether history knows of the end: the record says so afterwards.
+    told: bool,
     /// What was written last, to know it again.
     written: Option<Stamp>,
     /// The last attempt whose mark is known to be stored.
@@ -52,6 +56,8 @@ impl Open {
     fn new(revision: u64) -> Self {
         Self {
             ledger: Ledger::new(revision),
+            ordered: (0, 0),
+            told: false,
             written: None,
             marked: 0,
             admissions: Vec::new(),
@@ -78,6 +84,8 @@ pub struct Holder {
     decided: VecDeque<(JobId, VecDeque<Decided>)>,
     gateways: Gateways,
     next_plan: Option<Now>,
+    /// Orders that nobody heard, to be sent again.
+    unheard: BTreeSet<(Now, JobId)>,
     next_look: Now,
     must_plan: bool,
 }
@@ -100,6 +108,7 @@ impl Holder {
             decided: VecDeque::new(),
             gateways: Gateways::default(),
             next_plan: None,
+            unheard: BTreeSet::new(),
             next_look: Now::ZERO,
             must_plan: true,
         }
@@ -130,10 +139,10 @@ impl Holder {
                 reply,
             } => self.replied(&job, attempt, reply),
             Input::Opened { job, attempt, end } => self.opened(&job, attempt, end),
-            Input::Overtaken { job } => self.is_void(job),
+            Input::Overtaken { job } => self.overtaken(job),
             Input::Finalized { job, end } => self.end(&job, crate::job_end(&end, at.unix_ms)),
             Input::Canceled { job, reply } => self.canceled(&job, reply),
-            Input::Told { jobs } => jobs.iter().for_each(|job| self.touch(job)),
+            Input::Told { jobs } => jobs.iter().for_each(|job| self.told(job)),
             Input::LookedUp { token, job, found } => self.looked_up(token, &job, found),
         }
     }
@@ -152,9 +161,10 @@ impl Holder {
         if !self.is_in_charge() {
             return None;
         }
-        let plan = self.next_plan.unwrap_or(self.next_look);
-        let told = self.outlook.next_due(&self.state).unwrap_or(self.next_look);
-        Some(plan.min(told).min(self.next_look))
+        let told = self.outlook.next_due(&self.state);
+        let unheard = self.unheard.first().map(|(at, _)| *at);
+        let first = self.next_plan.into_iter().chain(told).chain(unheard).min();
+        Some(first.map_or(self.next_look, |first| first.min(self.next_look)))
     }
 
     /// Whether everything is read. Before, no question may be asked.
@@ -328,6 +338,14 @@ impl Holder {
             correlation_id: record.correlation_id.clone(),
         };
         let node = to.node.clone();
+        if let Some(open) = self.open.get_mut(id) {
+            let before = if open.ordered.0 == order.attempt {
+                open.ordered.1
+            } else {
+                0
+            };
+            open.ordered = (order.attempt, before + 1);
+        }
         self.effects.push_back(Effect::Order {
             node,
             order: Box::new(order),

@@ -149,6 +149,10 @@ impl<'a> Room<'a> {
     fn choose(&self, job: &JobView) -> Choice<'a> {
         let tied = self.is_tied(job);
         let rests = self.now < job.not_before;
+        if rests && job.avoid.is_none() {
+            // It waits wherever it goes next.
+            return Choice::Later(job.not_before);
+        }
         let (mut rests_until, mut last_resort) = (None, None);
         let choices: &[bool] = if falls_back(job) {
             &[false, true]

@@ -11,6 +11,9 @@ use orchion_contract::{InstanceId, JobId, NodeId, ReaderId};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+/// An order that may have been taken and that nobody heard now is repeated after this.
+const UNHEARD: Duration = Duration::from_millis(200);
+
 impl Holder {
     pub(super) fn node_changed(&mut self, id: &NodeId, node: Option<&Node>) {
         match node {
@@ -85,6 +88,18 @@ impl Holder {
 
     pub(super) fn time(&mut self, connected_for: Option<Duration>) {
         self.must_plan = true;
+        while let Some((at, job)) = self.unheard.first().copied()
+            && at <= self.at.now
+        {
+            self.unheard.pop_first();
+            if self
+                .state
+                .job(&job)
+                .is_some_and(|job| job.phase == Phase::Ordered)
+            {
+                self.order(&job);
+            }
+        }
         if self.at.now < self.next_look {
             return;
         }
@@ -112,8 +127,16 @@ impl Holder {
     }
 
     pub(super) fn replied(&mut self, id: &JobId, attempt: u32, reply: Reply) {
+        // An order that went out before may have been taken: nobody listens for
+        // a moment after a restart of NATS, too. Heartbeats and the registry tell.
+        let ordered = self.open.get(id).map_or((0, 0), |open| open.ordered);
+        let may_run = ordered.0 == attempt && ordered.1 > 1;
         let reply = match reply {
             Reply::Said(reply) => Some(reply),
+            Reply::Nobody if may_run => {
+                self.unheard.insert((self.at.now + UNHEARD, *id));
+                return;
+            }
             Reply::Nobody => None,
             Reply::Silence => return,
         };
@@ -141,6 +164,14 @@ impl Holder {
                 open.marked = attempt;
             }
             self.touch(id);
+        }
+    }
+
+    /// A mark of ours came too late. Where we have opened a later attempt
+    /// ourselves that is as it should be.
+    pub(super) fn overtaken(&mut self, id: JobId) {
+        if self.waits_for_mark(&id) {
+            self.is_void(id);
         }
     }
 

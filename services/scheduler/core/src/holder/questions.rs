@@ -121,7 +121,13 @@ impl Holder {
     }
 
     fn get(&mut self, token: Token, job: JobId) {
-        match self.summary_of(&job) {
+        // A job that is not stored yet may still be refused.
+        let may_be_refused = self.state.job(&job).is_some()
+            && self
+                .open
+                .get(&job)
+                .is_some_and(|open| !open.ledger.is_stored());
+        match self.summary_of(&job).filter(|_| !may_be_refused) {
             Some(mut found) => {
                 let at = self.at;
                 let progress = self.outlook.of(&self.state, &job, at.now, at.unix_ms);
@@ -142,7 +148,15 @@ impl Holder {
         job: &JobId,
         found: Result<Option<Option<Box<Job>>>, String>,
     ) {
+        let is_known = self.state.job(job).is_some() || self.ended.contains_key(job);
         let answer = match found {
+            // Somebody who was in charge before wrote it after we had read all records.
+            Ok(Some(Some(record))) if !record.state.is_ended() && !is_known => {
+                return self.is_void(*job);
+            }
+            Ok(_) if self.ended.contains_key(job) => {
+                self.summary_of(job).ok_or_else(|| unknown(job))
+            }
             Ok(Some(Some(record))) => Ok(summary(&record, false, None)),
             Ok(Some(None)) => Err(expired(job)),
             Ok(None) => Err(unknown(job)),

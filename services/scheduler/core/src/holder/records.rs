@@ -43,12 +43,25 @@ impl Stamp {
     }
 }
 
+impl Stamp {
+    fn is_ended(&self) -> bool {
+        self.state.is_ended()
+    }
+}
+
 impl Holder {
     pub(super) fn touch(&mut self, id: &JobId) {
         if let Some(open) = self.open.get_mut(id) {
             open.ledger.touch();
             self.touched.insert(*id);
         }
+    }
+
+    pub(super) fn told(&mut self, id: &JobId) {
+        if let Some(open) = self.open.get_mut(id) {
+            open.told = true;
+        }
+        self.touch(id);
     }
 
     fn record_of(&self, id: &JobId) -> Option<&Job> {
@@ -60,7 +73,7 @@ impl Holder {
 
     /// Whether the job's next attempt waits for its mark. Its record goes behind
     /// the mark, and its order behind the record.
-    fn waits_for_mark(&self, id: &JobId) -> bool {
+    pub(super) fn waits_for_mark(&self, id: &JobId) -> bool {
         let opening = self.state.job(id).filter(|job| job.phase == Phase::Opening);
         let open = self.open.get(id);
         opening
@@ -69,7 +82,10 @@ impl Holder {
     }
 
     pub(super) fn write(&mut self, id: &JobId) {
-        if self.waits_for_mark(id) {
+        let told = self.open.get(id).is_some_and(|open| open.told);
+        let is_untold = self.state.job(id).is_none() && !told;
+        if self.waits_for_mark(id) || is_untold {
+            // Written when the mark stands, or when history knows of the end.
             return;
         }
         let next = self
@@ -173,10 +189,12 @@ impl Holder {
                 | Phase::Yielding
                 | Phase::Ending,
             ) => {}
-            // The end is on record: nothing is open any more.
-            None => {
+            // Once the end is on record nothing is open any more; until history
+            // knows of it, what was stored is an older record.
+            None if open.written.as_ref().is_some_and(Stamp::is_ended) => {
                 self.open.remove(id);
             }
+            None => {}
         }
     }
 

@@ -134,7 +134,12 @@ impl Holder {
         if let Some(gateway) = &job.gateway {
             self.gateways.expect(gateway, at.now);
         }
-        self.open.insert(id, Open::new(revision));
+        let mut open = Open::new(revision);
+        if job.state == JobState::Assigned {
+            // Whoever was in charge before may have ordered it.
+            open.ordered = (job.attempt, 1);
+        }
+        self.open.insert(id, open);
         if job.state == JobState::Pending {
             self.outlook
                 .waits_again(&id, ProgressEvent::Takeover, at.now);

@@ -162,6 +162,10 @@ pub(crate) fn node_id(name: &str) -> NodeId {
     NodeId::new(name).unwrap()
 }
 
+pub(crate) fn instance(name: &str) -> InstanceId {
+    InstanceId::new(name).unwrap()
+}
+
 pub(crate) fn written(effects: &[Effect]) -> Option<Job> {
     effects.iter().find_map(|effect| match effect {
         Effect::Write { record, .. } => Some((**record).clone()),

@@ -9,7 +9,7 @@ use orchion_contract::job::{
     AttemptOutcome, CancelJob, CancelReason, CancelReply, Door, Job, JobState, RunReply,
 };
 use orchion_contract::transcript::{Entry, Mark};
-use orchion_contract::{ErrorBody, ErrorCode, InstanceId};
+use orchion_contract::{ErrorBody, ErrorCode};
 use orchion_scheduler_core::{Effect, Input, Question, Reply, WriteError};
 use std::time::Duration;
 
@@ -296,7 +296,7 @@ fn an_attempt_that_was_opened_and_not_recorded_is_not_opened_twice() {
     let mark = Mark {
         attempt: 2,
         node: node_id("b"),
-        instance: InstanceId::new("b-1").unwrap(),
+        instance: charge::instance("b-1"),
     };
     charge.hear(Input::Last {
         job,
@@ -310,6 +310,77 @@ fn an_attempt_that_was_opened_and_not_recorded_is_not_opened_twice() {
             _ => None,
         });
     assert_eq!(attempt, Some(3));
+}
+
+#[test]
+fn a_job_that_waits_and_is_placed_at_once_is_not_recorded_before_its_mark() {
+    let mut charge = Charge::with_node("a", 1);
+    let job = charge.admit(1, Door::Task);
+    charge.hear(Input::Replied {
+        job,
+        attempt: 1,
+        reply: Reply::Nobody,
+    });
+    charge.effects();
+    charge.pass(Duration::from_secs(1));
+    let effects = charge.effects();
+    assert!(
+        effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Open { .. }))
+    );
+    assert!(charge::written(&effects).is_none());
+}
+
+#[test]
+fn an_end_that_history_does_not_know_yet_is_not_forgotten() {
+    let mut charge = Charge::with_node("a", 1);
+    charge.submit(1, Door::Task);
+    let job = charge::id(1);
+    charge.effects();
+    charge.end_attempt(job, 1, charge::completed());
+    charge.hear(Input::Written { job, result: Ok(5) });
+    charge.effects();
+    charge.hear(Input::Told { jobs: vec![job] });
+    let ended = charge::written(&charge.effects()).unwrap();
+    assert_eq!(ended.state, JobState::Completed);
+}
+
+#[test]
+fn an_order_that_may_have_been_taken_before_is_not_given_to_another() {
+    let mut before = Charge::with_node("a", 1);
+    let job = before.admit(1, Door::Task);
+    let record = before.record_of(&job);
+    let mut charge = Charge::standing("a", 1);
+    charge.hear(Input::NodesLoaded);
+    charge.hear(Input::GatewaysLoaded);
+    charge.hear(Input::Records(vec![(record, 7)]));
+    charge.hear(Input::Last { job, last: None });
+    charge.effects();
+    let nobody = Input::Replied {
+        job,
+        attempt: 1,
+        reply: Reply::Nobody,
+    };
+    charge.hear(nobody);
+    assert!(charge.effects().is_empty());
+}
+
+#[test]
+fn a_failure_that_is_told_twice_counts_once() {
+    let mut charge = Charge::with_node("a", 1);
+    let job = charge.admit(1, Door::Task);
+    for _ in 0..4 {
+        charge.end_attempt(job, 1, failed());
+    }
+    let effects = charge.effects();
+    assert!(
+        !effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Finalize { .. }))
+    );
+    let tries = charge.holder.state().job(&job).map(|job| job.tries);
+    assert_eq!(tries, Some(1));
 }
 
 fn is_cancel(effect: &Effect) -> bool {
