@@ -15,6 +15,7 @@ mod measure;
 mod rules;
 mod setup;
 mod shell;
+mod simulate;
 mod suite;
 mod test;
 mod text;
@@ -51,6 +52,8 @@ enum Verb {
     Continuation(measure::Continuation),
     /// Measures how far the predicted starts of waiting jobs are off
     Eta(measure::Eta),
+    /// Lives simulated clusters under faults and holds them to what they promise
+    Simulate(simulate::Options),
     /// Removes what was built
     Clean(clean::Options),
 }
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Verb::Chaos(options) => measure::chaos(&options),
         Verb::Continuation(options) => measure::continuation(&options),
         Verb::Eta(options) => measure::eta(&options),
+        Verb::Simulate(options) => simulate::run(&options),
         Verb::Clean(options) => clean::run(&options),
     };
     match done {

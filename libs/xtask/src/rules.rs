@@ -117,6 +117,8 @@ impl Graph {
 
     /// A service knows no other service, and no library knows any; only `orchion` starts them.
     fn services_meet(&self, member: &Member) -> Vec<String> {
+        // The simulator joins the cores of several services, and nothing else of them.
+        let is_core = |other: &Member| other.folder.ends_with("/core");
         if matches!(member.folder.as_str(), "services/orchion" | "libs/xtask") {
             return Vec::new();
         }
@@ -124,6 +126,7 @@ impl Graph {
             other.service().is_some()
                 && other.service() != member.service()
                 && member.dependencies.contains(&other.name)
+                && !(member.folder == "libs/simulator" && is_core(other))
         });
         strangers
             .map(|other| format!("{} depends on the service {}", member.name, other.name))

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use clap::ValueEnum;
 
-use crate::{docker, lint, rules, shell, suite, text, unused};
+use crate::{docker, lint, rules, shell, simulate, suite, text, unused};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -42,6 +42,8 @@ enum Stage {
     Doctests,
     /// Each crate builds alone
     Alone,
+    /// Simulated clusters keep their promises under faults
+    Simulate,
     /// The stack of compose.yaml comes up and keeps its promise
     Docker,
 }
@@ -106,6 +108,7 @@ impl Stage {
             Self::Tests => suite::tests(),
             Self::Doctests => suite::doctests(),
             Self::Alone => lint::alone(),
+            Self::Simulate => simulate::stage(),
             Self::Docker => docker::stage(),
         }
     }

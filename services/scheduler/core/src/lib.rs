@@ -23,6 +23,8 @@ mod num;
 mod outlook;
 mod place;
 mod plan;
+#[cfg(feature = "planted-faults")]
+pub mod planted;
 mod policy;
 mod report;
 mod score;

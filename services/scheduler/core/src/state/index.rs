@@ -66,6 +66,10 @@ impl ClusterState {
         }
         let (reserved, unseen) = (job.reserved, job.unseen);
         self.placed.entry(key.0.clone()).or_default().insert(*id);
+        #[cfg(feature = "planted-faults")]
+        if crate::planted::reservations_are_forgotten() {
+            return;
+        }
         if let Some(view) = self.view_mut(&key) {
             view.recorded += 1;
             view.unseen += u32::from(unseen);

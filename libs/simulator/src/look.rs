@@ -1,0 +1,331 @@
+//! Looks at the whole: while it goes on, and when it is over.
+
+use crate::check::Property;
+use crate::client::{RESTARTED, State};
+use crate::names;
+use crate::net::Net;
+use crate::scheduler::Scheduler;
+use crate::wire::{Key, Value};
+use crate::world::World;
+use orchion_contract::job::{Door, Outcome};
+use orchion_contract::transcript::{Final, Piece};
+use orchion_contract::{ErrorCode, JobId, NodeId};
+use orchion_scheduler_core::{ClusterState, Holder};
+use orchion_transcript::{Reader, Shown};
+use std::collections::BTreeMap;
+
+/// A job was placed on this node: not beyond its slots.
+pub(crate) fn capacity(net: &mut Net, state: &ClusterState, node: &NodeId) {
+    let Some(view) = state.nodes().get(node) else {
+        return;
+    };
+    for replica in view.replicas.values() {
+        // Each simulated node has one replica.
+        let placed = u32::try_from(state.placed_on(node).count()).unwrap_or(u32::MAX);
+        let (placed, slots) = (placed.max(replica.recorded), replica.replica.slots);
+        if placed <= slots {
+            continue;
+        }
+        let jobs = state.placed_on(node).filter_map(|job| state.job(job));
+        let jobs = jobs.map(|job| {
+            let record = &job.record;
+            format!(
+                "{}.{} {:?}",
+                names::number(record.id),
+                record.attempt,
+                job.phase
+            )
+        });
+        let jobs: Vec<String> = jobs.collect();
+        net.broken(Property::Capacity, || {
+            format!(
+                "{placed} jobs are placed on the {slots} slots of node {node}: {}",
+                jobs.join(", ")
+            )
+        });
+    }
+}
+
+impl World {
+    /// The first thing that is still under way.
+    pub(crate) fn unfinished(&self) -> Option<String> {
+        // What a power cut took from the record, nobody can end.
+        let is_lost = |job: JobId| {
+            self.net.oracle.tail_was_lost
+                && match self
+                    .net
+                    .server
+                    .keys
+                    .get(&Key::Job(job))
+                    .and_then(|slot| slot.value.as_ref())
+                {
+                    Some(Value::Job(record)) => record.state.is_ended(),
+                    Some(Value::Node(_) | Value::Lease(_)) | None => true,
+                }
+        };
+        if let Some(client) = self
+            .clients
+            .iter()
+            .find(|client| !client.is_over() && !is_lost(client.job))
+        {
+            let job = names::number(client.job);
+            return Some(format!(
+                "the caller of job {job} is still {:?}",
+                client.state
+            ));
+        }
+        let open = |slot: &&crate::server::Slot| match &slot.value {
+            Some(Value::Job(job)) => !job.state.is_ended(),
+            Some(Value::Node(_) | Value::Lease(_)) | None => false,
+        };
+        if let Some(Value::Job(job)) = self
+            .net
+            .server
+            .keys
+            .values()
+            .find(open)
+            .and_then(|slot| slot.value.as_ref())
+        {
+            return Some(format!(
+                "job {} is recorded as {}",
+                names::number(job.id),
+                job.state
+            ));
+        }
+        if let Some(agent) = self
+            .agents()
+            .find(|agent| !agent.ledger.in_hand().is_empty())
+        {
+            let left = agent.ledger.in_hand();
+            return Some(format!("an agent has {} attempts in its hands", left.len()));
+        }
+        let Some(holder) = self
+            .schedulers()
+            .filter(|scheduler| scheduler.is_in_charge(&self.net))
+            .find_map(Scheduler::holder)
+        else {
+            return Some("no scheduler is in charge".to_owned());
+        };
+        left_over(holder)
+    }
+
+    /// What must hold at the end.
+    pub(crate) fn judge(&mut self) {
+        let holders: Vec<&Holder> = self
+            .schedulers()
+            .filter(|scheduler| scheduler.is_in_charge(&self.net))
+            .filter_map(Scheduler::holder)
+            .collect();
+        let slots = holders.iter().find_map(|holder| recorded(holder));
+        let busy = self.agents().any(|agent| agent.ledger.busy(0) > 0);
+        if let Some(what) = slots.or_else(|| busy.then(|| "an engine's slot is taken".to_owned())) {
+            self.net.broken(Property::Quiet, || what);
+        }
+        let stays = self
+            .net
+            .server
+            .keys
+            .iter()
+            .find_map(|(key, slot)| match (key, &slot.value) {
+                (Key::Job(job), Some(Value::Job(_))) if slot.expires.is_none() => Some(*job),
+                _ => None,
+            });
+        if let Some(job) = stays {
+            self.net.broken(Property::Quiet, || {
+                format!("the record of job {} stays for ever", names::number(job))
+            });
+        }
+        let ends = self.ends();
+        self.count_ends(&ends);
+        self.judge_records(&ends);
+        self.judge_clients(&ends);
+    }
+
+    /// The finals of all transcripts.
+    fn ends(&self) -> BTreeMap<JobId, (Box<Final>, Vec<u32>)> {
+        let mut ends = BTreeMap::new();
+        for ((reader, job), chain) in &self.net.server.chains {
+            // Where the record says that it is; another one is of a submission that was never stored.
+            if let Some(Value::Job(record)) = self
+                .net
+                .server
+                .keys
+                .get(&Key::Job(*job))
+                .and_then(|slot| slot.value.as_ref())
+                && names::life(&record.reader) != *reader
+            {
+                continue;
+            }
+            let (mut reader, mut shown) = (Reader::new(), Vec::new());
+            for stored in chain {
+                let _ = reader.apply(stored.sequence, stored.entry.clone(), &mut shown);
+            }
+            let mut pieces = Vec::new();
+            for shown in shown {
+                match shown {
+                    Shown::Piece { piece, .. } => pieces.push(attempt_of(&piece)),
+                    Shown::Restarted { .. } => pieces.push(RESTARTED),
+                    Shown::Ended(end) => {
+                        ends.insert(*job, (end, std::mem::take(&mut pieces)));
+                    }
+                }
+            }
+        }
+        ends
+    }
+
+    fn count_ends(&mut self, ends: &BTreeMap<JobId, (Box<Final>, Vec<u32>)>) {
+        for (end, _) in ends.values() {
+            let name = match (end.outcome, end.error.as_ref().map(|error| error.code)) {
+                (Outcome::Completed, _) => "completed",
+                (Outcome::Canceled, _) => "canceled",
+                (Outcome::Failed, Some(ErrorCode::DeadlineUnmet)) => "deadline",
+                (Outcome::Failed, Some(ErrorCode::ReplicaExhausted)) => "exhausted",
+                (Outcome::Failed, _) => "failed",
+            };
+            *self.net.counts.ends.entry(name).or_default() += 1;
+        }
+    }
+
+    fn judge_records(&mut self, ends: &BTreeMap<JobId, (Box<Final>, Vec<u32>)>) {
+        let is_calm = self.scenario.faults.is_empty();
+        let mut broken: Vec<(Property, String)> = Vec::new();
+        for (job, _) in self.net.server.jobs() {
+            let n = names::number(job.id);
+            let Some((end, pieces)) = ends.get(&job.id) else {
+                if !self.net.oracle.tail_was_lost {
+                    broken.push((
+                        Property::OneFinal,
+                        format!("job {n} is {} and has no final", job.state),
+                    ));
+                }
+                continue;
+            };
+            if job.state != end.outcome.state() && !self.net.oracle.tail_was_lost {
+                broken.push((
+                    Property::OneFinal,
+                    format!(
+                        "job {n} is {} and its final says {:?}",
+                        job.state, end.outcome
+                    ),
+                ));
+            }
+            let (length, _) = self.net.work(n);
+            let since_restart = pieces
+                .iter()
+                .rev()
+                .take_while(|attempt| **attempt != RESTARTED)
+                .count();
+            if end.outcome == Outcome::Completed && since_restart as u64 != length {
+                broken.push((
+                    Property::Whole,
+                    format!("job {n} is complete with {since_restart} of {length} pieces"),
+                ));
+            }
+            let failures = self
+                .net
+                .oracle
+                .failures
+                .get(&job.id)
+                .copied()
+                .unwrap_or_default();
+            let code = end.error.as_ref().map(|error| error.code);
+            if code == Some(ErrorCode::ReplicaExhausted) && failures < 3 {
+                broken.push((
+                    Property::Cause,
+                    format!("job {n} is out of attempts after {failures} failures"),
+                ));
+            }
+            let may_be_dropped =
+                code == Some(ErrorCode::DeadlineUnmet) || self.scenario.queue_capacity < 100;
+            if is_calm && end.outcome == Outcome::Failed && !may_be_dropped {
+                broken.push((
+                    Property::Cause,
+                    format!("job {n} failed in a calm life: {code:?}"),
+                ));
+            }
+        }
+        if let Some((property, what)) = broken.into_iter().next() {
+            self.net.broken(property, || what);
+        }
+    }
+
+    fn judge_clients(&mut self, ends: &BTreeMap<JobId, (Box<Final>, Vec<u32>)>) {
+        if self.net.oracle.tail_was_lost {
+            return;
+        }
+        let mut broken: Vec<(Property, String)> = Vec::new();
+        for client in &self.clients {
+            let n = names::number(client.job);
+            let end = ends.get(&client.job);
+            if client.admitted && end.is_none() {
+                broken.push((
+                    Property::Ends,
+                    format!("job {n} was admitted and has no final"),
+                ));
+            }
+            if client.state != State::Done {
+                let is_let_down = client.admitted && client.door == Door::Task && !client.canceled;
+                if is_let_down {
+                    broken.push((
+                        Property::Ends,
+                        format!("the caller of job {n} got no end: {:?}", client.state),
+                    ));
+                }
+                continue;
+            }
+            let Some((end, pieces)) = end else { continue };
+            let from = usize::try_from(client.from)
+                .unwrap_or(usize::MAX)
+                .min(pieces.len());
+            if client.shown != pieces[from..] {
+                broken.push((
+                    Property::AsStored,
+                    format!(
+                        "the caller of job {n} saw {} pieces of {}",
+                        client.shown.len(),
+                        pieces.len() - from
+                    ),
+                ));
+            }
+            if client.end.as_ref() != Some(end) {
+                broken.push((
+                    Property::AsStored,
+                    format!("the caller of job {n} saw another end"),
+                ));
+            }
+        }
+        if let Some((property, what)) = broken.into_iter().next() {
+            self.net.broken(property, || what);
+        }
+    }
+}
+
+/// Which attempt said this.
+fn attempt_of(piece: &Piece) -> u32 {
+    let text = piece.text.as_deref().unwrap_or_default();
+    let attempt = text.strip_prefix('a').and_then(|rest| rest.split_once('i'));
+    attempt
+        .and_then(|(attempt, _)| attempt.parse().ok())
+        .unwrap_or(u32::MAX)
+}
+
+fn left_over(holder: &Holder) -> Option<String> {
+    let open = holder.state().open_jobs();
+    if open > 0 {
+        return Some(format!("the scheduler has {open} open jobs"));
+    }
+    let unsettled = holder.unsettled_records();
+    (unsettled > 0).then(|| format!("the scheduler has {unsettled} records to write"))
+}
+
+fn recorded(holder: &Holder) -> Option<String> {
+    let nodes = holder.state().nodes().iter();
+    let mut replicas =
+        nodes.flat_map(|(node, view)| view.replicas.values().map(move |replica| (node, replica)));
+    let taken = replicas.find(|(_, replica)| replica.recorded > 0)?;
+    Some(format!(
+        "{} slots of node {} are taken by nobody",
+        taken.1.recorded, taken.0
+    ))
+}
