@@ -26,6 +26,8 @@ const NOTABLE: Duration = Duration::from_millis(30);
 pub(crate) struct Silence {
     pub(crate) from: Instant,
     pub(crate) to: Instant,
+    /// The client connected anew in between.
+    pub(crate) is_resume: bool,
 }
 
 /// What became of one job.
@@ -54,6 +56,8 @@ pub(crate) struct Client {
     ask: Ask,
     deadline: tokio::time::Instant,
     highest: u32,
+    /// The client has connected since the last token.
+    is_resume: bool,
     progress: Progress,
     last: Option<Instant>,
     report: Report,
@@ -91,6 +95,7 @@ impl Client {
             at: first,
             deadline: tokio::time::Instant::now() + DEADLINE,
             highest: 0,
+            is_resume: false,
             progress: Progress::default(),
             last: None,
             report: Report {
@@ -294,6 +299,7 @@ impl Client {
     /// of its connections.
     async fn follow(&mut self, job: &str, enough: Option<u32>) -> Stopped {
         let path = format!("/v1/tasks/{job}/stream");
+        self.is_resume = true;
         let resumed = self
             .report
             .history
@@ -431,8 +437,13 @@ impl Client {
         self.progress.0.store(self.highest, Relaxed);
         self.report.text.push_str(text);
         let now = Instant::now();
+        let is_resume = std::mem::take(&mut self.is_resume);
         if let Some(from) = self.last.replace(now).filter(|from| now - *from > NOTABLE) {
-            self.report.silences.push(Silence { from, to: now });
+            self.report.silences.push(Silence {
+                from,
+                to: now,
+                is_resume,
+            });
         }
     }
 

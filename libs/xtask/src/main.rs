@@ -12,6 +12,7 @@ mod lint;
 mod llama;
 mod machine;
 mod measure;
+mod proof;
 mod rules;
 mod setup;
 mod shell;
@@ -54,6 +55,10 @@ enum Verb {
     Eta(measure::Eta),
     /// Lives simulated clusters under faults and holds them to what they promise
     Simulate(simulate::Options),
+    /// Looks at every interleaving of the job protocol, with every fault
+    Protocol(proof::Protocol),
+    /// Runs thousands of light agents against the real services and prints what they cost
+    SimulateFleet(proof::Fleet),
     /// Removes what was built
     Clean(clean::Options),
 }
@@ -71,6 +76,8 @@ fn main() -> ExitCode {
         Verb::Continuation(options) => measure::continuation(&options),
         Verb::Eta(options) => measure::eta(&options),
         Verb::Simulate(options) => simulate::run(&options),
+        Verb::Protocol(options) => proof::protocol(&options),
+        Verb::SimulateFleet(options) => proof::fleet(&options),
         Verb::Clean(options) => clean::run(&options),
     };
     match done {

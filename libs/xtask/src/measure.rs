@@ -145,7 +145,9 @@ pub(crate) fn eta(options: &Eta) -> anyhow::Result<()> {
     )
 }
 
-fn build(more: &[&str]) -> anyhow::Result<PathBuf> {
+/// Builds the programs of the product and these packages as they are shipped, and
+/// returns where they lie.
+pub(crate) fn build(more: &[&str]) -> anyhow::Result<PathBuf> {
     build_as(&["--release", "--bins"], "release", more)
 }
 

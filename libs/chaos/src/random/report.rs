@@ -180,6 +180,7 @@ fn pauses(rounds: &[Round], reports: &[(Kind, Report)]) {
             at(100),
         );
     }
+    resumes(reports);
     wholes.sort_unstable();
     if let (Some(median), Some(worst)) = (wholes.get(wholes.len() / 2), wholes.last()) {
         println!(
@@ -190,10 +191,35 @@ fn pauses(rounds: &[Round], reports: &[(Kind, Report)]) {
     }
 }
 
-/// The longest silence, beyond the pace, that began in a round.
+/// Silences in which clients connected anew, whatever was hurt meanwhile.
+fn resumes(reports: &[(Kind, Report)]) {
+    let silences = reports.iter().flat_map(|(_, report)| &report.silences);
+    let resumed = silences.filter(|silence| silence.is_resume);
+    let mut resumed: Vec<Duration> = resumed.map(|silence| silence.to - silence.from).collect();
+    resumed.sort_unstable();
+    if let Some(most) = resumed.len().checked_sub(1) {
+        let at = |share: usize| resumed[most * share / 100].as_millis();
+        println!(
+            "\n{} silences over a resume: median {} ms, p99 {} ms, worst {} ms",
+            resumed.len(),
+            at(50),
+            at(99),
+            at(100)
+        );
+    }
+}
+
+/// The longest silence, beyond the pace, that began in a round. Who connects anew
+/// asks more than the stream, so that counts where a gateway is hurt only.
 fn longest(round: &Round, until: Option<Instant>, reports: &[(Kind, Report)]) -> Duration {
+    let hurts_gateway = round
+        .faults
+        .iter()
+        .any(|fault| fault.target.kind() == "gateway");
     let is_of_it = |silence: &&Silence| {
-        silence.from + BEFORE >= round.from && until.is_none_or(|until| silence.from < until)
+        (hurts_gateway || !silence.is_resume)
+            && silence.from + BEFORE >= round.from
+            && until.is_none_or(|until| silence.from < until)
     };
     let beyond = |report: &Report| {
         let silences = report.silences.iter().filter(is_of_it);
