@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use hyper::Method;
+use orchion_contract::job::EndedJobs;
 use orchion_contract::log::LogRecord;
 use orchion_contract::subjects::{ALL_EVENTS, ALL_LOGS};
 use orchion_e2e::{SOON, alone};
@@ -49,10 +50,12 @@ async fn logs_and_events_are_readable_and_tell_nothing_that_people_wrote_or_got(
     let nonces = talk(&mut cluster).await;
     let heard_all = || {
         let heard = heard.lock().unwrap();
-        let ended = heard
+        let told = heard
             .iter()
-            .filter(|(subject, _)| subject == "orchion.evt.job.ended");
-        (ended.count() >= nonces.len()).then(|| heard.clone())
+            .filter(|(subject, _)| subject == "orchion.evt.job.ended")
+            .filter_map(|(_, payload)| serde_json::from_slice::<EndedJobs>(payload).ok());
+        let ended: BTreeSet<_> = told.flat_map(|told| told.jobs).map(|job| job.id).collect();
+        (ended.len() >= nonces.len()).then(|| heard.clone())
     };
     let messages = eventually("the end of every job", SOON, async || heard_all()).await;
     holds_no_secret(&messages, &nonces);
