@@ -22,7 +22,8 @@ impl<C: Settings> Program<C> {
             .commands
             .iter()
             .map(|command| clap::Command::new(command.name).about(command.about));
-        self.add_flags(clap::Command::new(self.name))
+        // Terminals wrap by themselves; clap would only in some builds.
+        self.add_flags(clap::Command::new(self.name).term_width(0))
             .about(self.about)
             .version(VERSION)
             .after_help(AFTER_HELP)
