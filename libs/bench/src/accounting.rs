@@ -14,6 +14,9 @@ const MIB: f64 = 1_048_576.0;
 pub(crate) struct Usage {
     pub(crate) processes: usize,
     pub(crate) cpu_s: f64,
+    /// The same by the name of the program.
+    #[serde(default)]
+    pub(crate) cpu_s_by_program: BTreeMap<String, f64>,
     /// Average number of cores kept busy.
     pub(crate) cores: f64,
     pub(crate) rss_before_mib: f64,
@@ -49,10 +52,17 @@ impl Meter {
     pub(crate) fn stop(mut self, window_s: f64) -> Usage {
         self.sample();
         let pids = tree(&self.roots);
-        let cpu = cpu_delta(&self.before, &cpu_s(&pids));
+        let after = cpu_s(&pids);
+        let cpu = cpu_delta(&self.before, &after);
+        let mut cpu_s_by_program = BTreeMap::new();
+        for (pid, now) in &after {
+            let spent = now - self.before.get(pid).copied().unwrap_or(0.0);
+            *cpu_s_by_program.entry(program(*pid)).or_default() += spent;
+        }
         Usage {
             processes: pids.len(),
             cpu_s: cpu,
+            cpu_s_by_program,
             cores: cpu / window_s,
             rss_before_mib: self.rss_before,
             rss_peak_mib: self.rss_peak,
@@ -130,6 +140,13 @@ pub(crate) fn is_alive(pid: u32) -> bool {
     state.is_some_and(|state| state != "Z" && state != "X")
 }
 
+/// The file name of a process's program. `comm` would be cut to 15 bytes.
+fn program(pid: u32) -> String {
+    let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let path = line.split('\0').next().unwrap_or("");
+    path.rsplit('/').next().unwrap_or(path).to_owned()
+}
+
 /// Resident set only: cheap enough to sample during a run.
 fn rss_mib(pids: &[u32]) -> f64 {
     let page = constant(SysconfVar::PAGE_SIZE, 4_096.0);
@@ -176,6 +193,7 @@ mod tests {
         assert!(rss_mib(&[me]) > 0.0);
         assert!(cpu_s(&[me]).contains_key(&me));
         assert!(busy_ticks() > 0);
+        assert!(program(me).starts_with("orchion_bench"));
     }
 
     #[test]

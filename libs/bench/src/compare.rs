@@ -1,6 +1,7 @@
 //! One table: the product beside `direct` and the floor, measured in the same
 //! rounds, with the ratio that each goal is written in.
 
+mod programs;
 mod results;
 mod rows;
 mod table;

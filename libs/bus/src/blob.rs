@@ -57,7 +57,7 @@ impl Bus {
     }
 
     async fn objects(&self, store: &StoreSpec) -> Result<ObjectStore, Error> {
-        let opened = self.js.get_object_store(store.name).await;
+        let opened = self.js().get_object_store(store.name).await;
         opened.map_err(|error| Error::nats(format!("open object store {}", store.name), error))
     }
 }

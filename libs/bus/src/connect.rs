@@ -37,18 +37,20 @@ impl Identity {
     }
 }
 
-/// A connection to NATS and everything that is done over it.
+/// A connection to NATS and everything that is done over it; clones are the same.
 #[derive(Clone)]
-pub struct Bus {
-    pub(crate) client: async_nats::Client,
-    pub(crate) js: jetstream::Context,
-    identity: Arc<Identity>,
+pub struct Bus(Arc<Wire>);
+
+struct Wire {
+    client: async_nats::Client,
+    js: jetstream::Context,
+    identity: Identity,
     since: Arc<watch::Sender<Option<Instant>>>,
 }
 
 impl std::fmt::Debug for Bus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Bus({})", self.identity.client)
+        write!(f, "Bus({})", self.identity().client)
     }
 }
 
@@ -78,49 +80,57 @@ impl Bus {
             .max_ack_inflight(4096)
             .backpressure_on_inflight(true)
             .build(client.clone());
-        let bus = Self {
+        let bus = Self(Arc::new(Wire {
             client,
             js,
-            identity: Arc::new(identity),
+            identity,
             since,
-        };
+        }));
         bus.wait_until_ready(config, stop).await?;
         Ok(bus)
+    }
+
+    pub(crate) fn client(&self) -> &async_nats::Client {
+        &self.0.client
+    }
+
+    pub(crate) fn js(&self) -> &jetstream::Context {
+        &self.0.js
     }
 
     /// Who we are.
     #[must_use]
     pub fn identity(&self) -> &Identity {
-        &self.identity
+        &self.0.identity
     }
 
     /// Whether there is a connection now.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.client.connection_state() == async_nats::connection::State::Connected
+        self.client().connection_state() == async_nats::connection::State::Connected
     }
 
     /// Since when the connection has been there without a break; `None` while
     /// there is none. Who judges the absence of others asks this first.
     #[must_use]
     pub fn connected_since(&self) -> Option<Instant> {
-        *self.since.borrow()
+        *self.0.since.borrow()
     }
 
     /// The same, and every change of it: what was asked of a connection that
     /// broke may never be answered.
     #[must_use]
     pub fn connection(&self) -> watch::Receiver<Option<Instant>> {
-        self.since.subscribe()
+        self.0.since.subscribe()
     }
 
     /// Sends everything that was published and ends the connection.
     pub async fn drain(&self) {
-        let flushed = tokio::time::timeout(crate::REQUEST_TIMEOUT, self.client.flush()).await;
+        let flushed = tokio::time::timeout(crate::REQUEST_TIMEOUT, self.client().flush()).await;
         if !matches!(flushed, Ok(Ok(()))) {
             tracing::debug!("the connection to NATS ended before everything was flushed");
         }
-        if self.client.drain().await.is_err() {
+        if self.client().drain().await.is_err() {
             tracing::debug!("the connection to NATS was closed already");
         }
     }
@@ -131,7 +141,7 @@ impl Bus {
     /// # Errors
     /// When it does not answer.
     pub async fn flush(&self) -> Result<(), Error> {
-        let answered = self.js.query_account().await;
+        let answered = self.js().query_account().await;
         answered
             .map(|_| ())
             .map_err(|error| Error::nats("flush the connection to NATS", error))
@@ -141,7 +151,7 @@ impl Bus {
         let started = Instant::now();
         let mut announce = Duration::from_secs(2);
         loop {
-            let asked = stop.unless_stopped(self.js.query_account()).await;
+            let asked = stop.unless_stopped(self.js().query_account()).await;
             let error = match asked {
                 None => {
                     return Err(Error::nats(

@@ -197,7 +197,7 @@ async fn try_to_open(bus: &Bus, durable: Durable) -> Result<Messages, Error> {
         ..Config::default()
     };
     let what = || format!("consume stream {}", stream.name);
-    let consumer = bus.js.create_consumer_on_stream(config, stream.name);
+    let consumer = bus.js().create_consumer_on_stream(config, stream.name);
     let consumer = consumer.await.map_err(|error| Error::nats(what(), error))?;
     let messages = consumer
         .stream()

@@ -79,7 +79,7 @@ impl Bus {
             compression: spec.compressed.then_some(stream::Compression::S2),
             ..stream::Config::default()
         };
-        let created = self.js.create_or_update_stream(config).await;
+        let created = self.js().create_or_update_stream(config).await;
         created.map_err(|error| Error::nats(format!("create stream {}", spec.name), error))?;
         Ok(())
     }
@@ -98,7 +98,7 @@ impl Bus {
             limit_markers: Some(spec.marker_ttl),
             ..kv::Config::default()
         };
-        let created = self.js.create_or_update_key_value(config).await;
+        let created = self.js().create_or_update_key_value(config).await;
         created.map_err(|error| Error::nats(format!("create bucket {}", spec.name), error))?;
         Ok(())
     }
@@ -122,7 +122,7 @@ impl Bus {
             allow_direct: true,
             ..stream::Config::default()
         };
-        let created = self.js.create_or_update_stream(config).await;
+        let created = self.js().create_or_update_stream(config).await;
         created.map_err(|error| Error::nats(format!("create object store {name}"), error))?;
         Ok(())
     }

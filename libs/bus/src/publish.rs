@@ -32,7 +32,7 @@ impl Bus {
     }
 
     pub(crate) async fn publish_bytes(&self, subject: String, payload: Bytes) -> Result<(), Error> {
-        let published = self.client.publish(subject.clone(), payload).await;
+        let published = self.client().publish(subject.clone(), payload).await;
         published.map_err(|error| Error::nats(format!("publish to {subject}"), error))
     }
 
@@ -69,7 +69,7 @@ impl Bus {
     }
 
     async fn keep(&self, to: String, message: PublishMessage) -> Result<u64, Error> {
-        let sent = self.js.send_publish(to.clone(), message).await;
+        let sent = self.js().send_publish(to.clone(), message).await;
         let ack = sent
             .map_err(|error| Error::nats(format!("publish to {to}"), error))?
             .await;
@@ -121,7 +121,7 @@ impl Bus {
     }
 
     async fn send(&self, subject: &str, message: PublishMessage) -> Result<u64, AppendError> {
-        let sent = self.js.send_publish(subject.to_owned(), message).await;
+        let sent = self.js().send_publish(subject.to_owned(), message).await;
         let ack = match sent {
             Ok(ack) => ack.await,
             Err(error) => Err(error),

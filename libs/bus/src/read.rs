@@ -164,10 +164,10 @@ impl Bus {
     ) -> Result<(push::Ordered, consumer::Info), Error> {
         let what = || format!("read {} of stream {stream}", config.filter_subject);
         let config = push::OrderedConfig {
-            deliver_subject: self.client.new_inbox(),
+            deliver_subject: self.client().new_inbox(),
             ..config.clone()
         };
-        let consumer = self.js.create_consumer_on_stream(config, stream).await;
+        let consumer = self.js().create_consumer_on_stream(config, stream).await;
         let consumer = consumer.map_err(|error| Error::nats(what(), error))?;
         let info = consumer.cached_info().clone();
         let messages = consumer
@@ -206,7 +206,7 @@ impl Bus {
     /// # Errors
     /// When no answer came.
     pub async fn state_of(&self, stream: &str) -> Result<(i128, u64), Error> {
-        let found = self.js.get_stream(stream).await;
+        let found = self.js().get_stream(stream).await;
         let found =
             found.map_err(|error| Error::nats(format!("ask for stream {stream}"), error))?;
         let info = found.cached_info();
@@ -217,7 +217,7 @@ impl Bus {
     }
 
     async fn handle(&self, stream: &str) -> Result<Stream<()>, Error> {
-        let handle = self.js.get_stream_no_info(stream).await;
+        let handle = self.js().get_stream_no_info(stream).await;
         handle.map_err(|error| Error::nats(format!("open stream {stream}"), error))
     }
 }

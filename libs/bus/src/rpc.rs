@@ -79,7 +79,7 @@ impl Bus {
             .payload(payload)
             .timeout(Some(timeout));
         let answer = self
-            .client
+            .client()
             .send_request(to.to_owned(), request)
             .await
             .map_err(|error| match error.kind() {
@@ -116,7 +116,7 @@ impl Bus {
             ("host".to_owned(), crate::probe::host_name()),
         ]);
         let service = self
-            .client
+            .client()
             .service_builder()
             .description(description)
             .metadata(metadata)

@@ -82,7 +82,7 @@ impl Bus {
     }
 
     async fn listen(&self, subject: &str) -> Result<async_nats::Subscriber, Error> {
-        let messages = self.client.subscribe(subject.to_owned()).await;
+        let messages = self.client().subscribe(subject.to_owned()).await;
         messages.map_err(|error| Error::nats(format!("subscribe to {subject}"), error))
     }
 }

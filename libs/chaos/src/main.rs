@@ -72,7 +72,9 @@ fn main() -> ExitCode {
     };
     let done = runtime.block_on(async {
         match (&options.llama, options.resumes) {
-            (Some(paths), _) => llama::run(&paths[0], &paths[1], options.runs).await,
+            (Some(paths), _) => {
+                llama::run(&paths[0], &paths[1], options.runs, &options.victims()).await
+            }
             (None, Some(wanted)) => resumes::run(wanted).await,
             (None, None) if options.random => random::run(options.random()).await,
             (None, None) => run(&options).await,
@@ -86,6 +88,13 @@ fn main() -> ExitCode {
 }
 
 impl Options {
+    fn victims(&self) -> Vec<Victim> {
+        match self.only.as_slice() {
+            [] => Victim::ALL.to_vec(),
+            only => only.to_vec(),
+        }
+    }
+
     fn random(&self) -> random::Options {
         let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
         random::Options {
@@ -98,13 +107,8 @@ impl Options {
 
 /// Runs every kind and prints the table; whether nothing was lost.
 async fn run(options: &Options) -> anyhow::Result<bool> {
-    let victims = if options.only.is_empty() {
-        Victim::ALL.to_vec()
-    } else {
-        options.only.clone()
-    };
     let mut rows = Vec::new();
-    for victim in victims {
+    for victim in options.victims() {
         let mut cluster = Cluster::builder().schedulers(2).gateways(2).start().await;
         let finals = finals::Finals::watch(&cluster).await?;
         let mut row = table::Row::new(victim);

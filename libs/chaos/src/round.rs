@@ -100,7 +100,7 @@ pub(crate) async fn run(
         under_way,
     )
     .await;
-    kill(cluster, victim).await?;
+    kill(cluster, victim, 1).await?;
     let mut verdicts = Vec::new();
     while let Some(verdict) = streams.join_next().await {
         verdicts.push(verdict.context("follow a stream")?);
@@ -122,11 +122,12 @@ async fn stream(victim: Victim, clients: Vec<HttpClient>, order: Order) -> Verdi
     }
 }
 
-async fn kill(cluster: &mut Cluster, victim: Victim) -> anyhow::Result<()> {
+/// Kills; `node`: whose engine or agent.
+pub(crate) async fn kill(cluster: &mut Cluster, victim: Victim, node: usize) -> anyhow::Result<()> {
     match victim {
         Victim::Nothing => {}
-        Victim::Engine => cluster.engines[1].kill(),
-        Victim::Agent => cluster.agents[1].kill(),
+        Victim::Engine => cluster.engines[node].kill(),
+        Victim::Agent => cluster.agents[node].kill(),
         Victim::Gateway => cluster.gateways[0].kill(),
         Victim::Scheduler => {
             let active = cluster

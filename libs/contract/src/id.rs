@@ -158,11 +158,18 @@ token_id! {
 pub struct JobId(Uuid);
 
 impl ReaderId {
-    /// Where the transcripts of tasks are, whichever gateway takes them in: a
-    /// task that is submitted again at another gateway is the same task.
+    /// Where the transcripts of tasks and of chats with an `Idempotency-Key` are,
+    /// whichever gateway takes them in: submitted again at another one, they are
+    /// the same job.
     #[must_use]
     pub fn tasks() -> Self {
         Self("tasks".into())
+    }
+
+    /// The gateway of this name; `None` when no single one is meant.
+    #[must_use]
+    pub fn gateway(&self) -> Option<&Self> {
+        (&*self.0 != "tasks").then_some(self)
     }
 }
 

@@ -7,14 +7,20 @@ use std::path::PathBuf;
 use crate::workspace::{Metadata, cargo, root};
 use crate::{llama, shell};
 
-/// The separate binaries of the product.
-const PRODUCT: &[&str] = &[
+/// The separate binaries of the product, and what measures and kills them. Always
+/// built together: another choice would be another choice of features, and build
+/// most of it anew.
+const PROGRAMS: &[&str] = &[
     "orchion-registry",
     "orchion-scheduler",
     "orchion-gateway",
     "orchion-log-sink",
     "orchion-node-agent",
+    "orchion-engine",
     "orchion-testkit",
+    "orchion-bench",
+    "orchion-chaos",
+    "orchion-fleet",
 ];
 
 #[derive(clap::Args)]
@@ -50,7 +56,7 @@ pub(crate) struct Eta {
 
 /// Measures the product beside the floor.
 pub(crate) fn bench(options: &Bench) -> anyhow::Result<()> {
-    let binaries = build(&["orchion-bench"])?;
+    let binaries = build()?;
     let start = root().join("libs/bench/product-start.sh");
     let out = Metadata::load()?.target().join("bench");
     shell::run(
@@ -66,7 +72,7 @@ pub(crate) fn bench(options: &Bench) -> anyhow::Result<()> {
 
 /// Kills processes under streams and counts what is lost.
 pub(crate) fn chaos(options: &Chaos) -> anyhow::Result<()> {
-    let binaries = build(&["orchion-chaos", "orchion-engine"])?;
+    let binaries = build()?;
     let mut arguments: Vec<OsString> = Vec::new();
     if options.llama {
         let model = Metadata::load()?.target().join("chaos-model.gguf");
@@ -98,7 +104,7 @@ pub(crate) fn chaos(options: &Chaos) -> anyhow::Result<()> {
 /// are those of the tests.
 pub(crate) fn continuation(options: &Continuation) -> anyhow::Result<()> {
     let llama_server = llama::find_or_build()?;
-    let binaries = build_as(&["--bins"], "debug", &["orchion-chaos", "orchion-engine"])?;
+    let binaries = build_as(&["--bins"], "debug")?;
     shell::run(
         std::process::Command::new(binaries.join("continuation"))
             .arg("--llama-server")
@@ -112,7 +118,7 @@ pub(crate) fn continuation(options: &Continuation) -> anyhow::Result<()> {
 pub(crate) fn eta(options: &Eta) -> anyhow::Result<()> {
     let traces = root().join("services/scheduler/core/tests/traces");
     if options.record {
-        let binaries = build(&["orchion-engine"])?;
+        let binaries = build()?;
         let model = Metadata::load()?.target().join("eta-model.gguf");
         shell::run(
             std::process::Command::new(binaries.join("orchion-engine"))
@@ -145,18 +151,14 @@ pub(crate) fn eta(options: &Eta) -> anyhow::Result<()> {
     )
 }
 
-/// Builds the programs of the product and these packages as they are shipped, and
-/// returns where they lie.
-pub(crate) fn build(more: &[&str]) -> anyhow::Result<PathBuf> {
-    build_as(&["--release", "--bins"], "release", more)
+/// Builds the programs as they are shipped, and returns where they lie.
+pub(crate) fn build() -> anyhow::Result<PathBuf> {
+    build_as(&["--release", "--bins"], "release")
 }
 
-/// Builds the product and `more`; returns the folder of the binaries.
-fn build_as(how: &[&str], folder: &str, more: &[&str]) -> anyhow::Result<PathBuf> {
-    let packages = PRODUCT
-        .iter()
-        .chain(more)
-        .flat_map(|package| ["--package", package]);
+/// Builds the programs; returns the folder of the binaries.
+fn build_as(how: &[&str], folder: &str) -> anyhow::Result<PathBuf> {
+    let packages = PROGRAMS.iter().flat_map(|package| ["--package", package]);
     shell::run(cargo().arg("build").args(how).args(packages))?;
     Ok(Metadata::load()?.target().join(folder))
 }

@@ -32,7 +32,7 @@ pub(crate) fn protocol(options: &Protocol) -> anyhow::Result<()> {
 
 /// Runs thousands of light agents against the services.
 pub(crate) fn fleet(options: &Fleet) -> anyhow::Result<()> {
-    let binaries = build(&["orchion-fleet"])?;
+    let binaries = build()?;
     shell::run(
         Command::new(binaries.join("fleet"))
             .args(&options.arguments)

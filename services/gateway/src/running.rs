@@ -7,7 +7,7 @@ use orchion_contract::job::{
     Admission, CancelJob, CancelReason, Door, FollowJob, JobSpec, JobSummary, MAX_DEADLINE_MS,
     Submit,
 };
-use orchion_contract::{ErrorCode, JobId, rpc};
+use orchion_contract::{ErrorCode, JobId, ReaderId, rpc};
 
 use crate::error::{Error, Result};
 use crate::follow::Follower;
@@ -74,7 +74,10 @@ impl Running {
         let until = Instant::now() + Duration::from_millis(spec.deadline_ms) + SLACK;
         let submit = Submit {
             job,
-            reader: gateway.reader.clone(),
+            reader: match named {
+                Some(_) => ReaderId::tasks(),
+                None => gateway.reader.clone(),
+            },
             door: Door::Chat,
             spec,
             correlation_id: wishes.correlation_id,
@@ -149,6 +152,12 @@ pub(crate) async fn admit(gateway: &Gateway, submit: &Submit, is_named: bool) ->
     asked.map_err(|error| refusal(error, is_named))
 }
 
+/// Whether these are the transcripts of another gateway.
+pub(crate) fn is_of_another(gateway: &Gateway, reader: &ReaderId) -> bool {
+    let owner = reader.gateway();
+    owner.is_some_and(|owner| *owner != gateway.reader)
+}
+
 /// From now on the chat of another gateway lives as long as this one.
 ///
 /// # Errors
@@ -169,7 +178,7 @@ pub(crate) async fn follow(gateway: &Gateway, job: JobId) -> Result<JobSummary> 
 
 /// Follows a named job, which may have been admitted before, anywhere.
 async fn join(gateway: &Gateway, admission: &Admission) -> Result<Follower> {
-    if admission.reader != gateway.reader && !admission.state.is_ended() {
+    if is_of_another(gateway, &admission.reader) && !admission.state.is_ended() {
         follow(gateway, admission.job).await?;
     }
     let (bus, feed) = (&gateway.bus, &gateway.feed);

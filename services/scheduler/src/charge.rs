@@ -52,9 +52,6 @@ impl Charge {
     }
 
     pub(crate) fn hear(&mut self, input: Input) {
-        if matches!(input, Input::Told { .. }) {
-            self.history.is_told();
-        }
         self.holder.handle(input, self.moment());
     }
 
@@ -67,7 +64,8 @@ impl Charge {
     /// When to look again though nothing happened.
     pub(crate) fn next_wake(&self) -> Instant {
         let at = self.holder.next_deadline();
-        at.map_or_else(Instant::now, |at| self.start + at)
+        let at = at.map_or_else(Instant::now, |at| self.start + at);
+        self.history.due().map_or(at, |due| due.min(at))
     }
 
     pub(crate) fn has_work(&self) -> bool {
@@ -89,7 +87,7 @@ impl Charge {
         while let Some(effect) = self.holder.next_effect() {
             self.start_on(effect)?;
         }
-        if let Some(jobs) = self.history.next() {
+        while let Some(jobs) = self.history.next() {
             self.under_way.push(self.hands.tell_ends(jobs));
         }
         Ok(())

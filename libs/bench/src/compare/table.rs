@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use anyhow::{Result, bail};
 
+use super::programs;
 use super::results::Results;
 use super::rows::{ROWS, Row};
 use super::{CompareOptions, Comparison};
@@ -36,6 +37,10 @@ pub(super) fn render(results: &Results, options: &CompareOptions) -> Result<Comp
     let errors = results.errors();
     if !errors.is_empty() {
         write!(text, "\n{errors}")?;
+    }
+    let programs = programs::render(results, product);
+    if !programs.is_empty() {
+        write!(text, "\n{programs}")?;
     }
     let wrong = results.wrong(product);
     Ok(Comparison { text, wrong })

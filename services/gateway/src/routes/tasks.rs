@@ -13,6 +13,9 @@ use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use orchion_contract::job::{CancelJob, CancelReason, Door, JobSummary, Submit};
 use orchion_contract::placement::Explanation;
+use orchion_contract::streams::TRANSCRIPTS;
+use orchion_contract::subjects::TRANSCRIPT;
+use orchion_contract::transcript::Entry;
 use orchion_contract::{ErrorBody, ErrorCode, JobId, ReaderId, rpc};
 use orchion_transcript::Shown;
 use serde::Serialize;
@@ -189,18 +192,46 @@ pub(crate) async fn stream(
     let job = job_id(&id)?;
     let from = resumed_at(&params, &headers)?;
     let cancels = params.parse::<bool>("cancel_on_disconnect", "true or false")?;
+    let cancels = cancels.unwrap_or(false);
+    // Who has seen a piece needs no scheduler to see the next one.
+    if let Some(from) = from.filter(|from| *from > 0)
+        && let Some(entry) = last_entry(&gateway, job).await
+    {
+        let reader = ReaderId::tasks();
+        let follower = Follower::stored(&gateway.bus, &gateway.feed, &reader, job, from);
+        let running = Running::resume(&gateway, follower, cancels);
+        let mut stream = TaskStream::new(&gateway, running);
+        if !matches!(entry, Entry::Final(_)) {
+            stream = stream.watching(&reader, None).await;
+        }
+        return stream.resume(from).await;
+    }
     let mut summary = match known(&gateway, job).await? {
         Known::Record(summary) => *summary,
         Known::Past(summary) => return Ok(gone(job, summary)),
     };
-    if summary.door == Door::Chat && summary.reader != gateway.reader && !summary.state.is_ended() {
+    if running::is_of_another(&gateway, &summary.reader) && !summary.state.is_ended() {
         summary = running::follow(&gateway, job).await?;
     }
     let at = from.unwrap_or_default();
     let follower = Follower::stored(&gateway.bus, &gateway.feed, &summary.reader, job, at);
-    let running = Running::resume(&gateway, follower, cancels.unwrap_or(false));
-    let stream = TaskStream::new(&gateway, running, &summary).await;
-    stream.answer(&summary, from).await
+    let running = Running::resume(&gateway, follower, cancels);
+    let mut stream = TaskStream::new(&gateway, running);
+    if !summary.state.is_ended() {
+        let progress = summary.progress.clone();
+        stream = stream.watching(&summary.reader, progress).await;
+    }
+    match from {
+        None => Ok(stream.begin(&summary)),
+        Some(from) => stream.resume(from).await,
+    }
+}
+
+/// The last entry of a task's transcript, when there is one and the store says so.
+async fn last_entry(gateway: &Gateway, job: JobId) -> Option<Entry> {
+    let subject = TRANSCRIPT.to(&(ReaderId::tasks(), job));
+    let last = gateway.bus.last(TRANSCRIPTS.name, &subject).await;
+    serde_json::from_slice(&last.ok()??.payload).ok()
 }
 
 /// The answer of an expired job: what is still known of it.

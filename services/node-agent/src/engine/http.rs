@@ -1,8 +1,11 @@
-//! HTTP to an engine: one connection per request.
+//! HTTP to an engine.
 //!
-//! Engines close connections when they like, and a request is canceled by
-//! closing its connection, so none is ever used twice. The connection is driven
-//! by whoever reads the answer: dropping the [`Body`] closes the socket at once.
+//! A request is canceled by closing its connection: dropping the [`Body`] before
+//! its end closes the socket at once. A connection whose answer was read whole is
+//! used again; engines close those when they like, so a request that breaks on
+//! one before anything came is sent once more, over a new one.
+
+mod line;
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -11,12 +14,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::task::noop_waker_ref;
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
-use hyper::client::conn::http1;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
-use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper::{Method, Request, Response, StatusCode};
+use line::{Idle, Line};
 use orchion_service::Secret;
 use tokio::net::TcpStream;
 
@@ -24,6 +27,8 @@ use tokio::net::TcpStream;
 const CONNECT: Duration = Duration::from_secs(2);
 /// Largest answer that is read whole.
 const MOST: usize = 4 << 20;
+/// Pieces of an answer that are passed over to find its end.
+const MOST_BEHIND: u32 = 4;
 
 /// Why an engine could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -141,6 +146,7 @@ impl Target {
 pub struct Client {
     target: Arc<Mutex<Target>>,
     authorization: Option<HeaderValue>,
+    idle: Arc<Idle>,
 }
 
 impl Client {
@@ -155,6 +161,7 @@ impl Client {
         Self {
             target: Arc::new(Mutex::new(target)),
             authorization: key.and_then(bearer),
+            idle: Arc::default(),
         }
     }
 
@@ -170,6 +177,7 @@ impl Client {
     /// The engine was started again and listens elsewhere.
     pub fn move_to(&self, target: Target) {
         *self.target.lock().unwrap_or_else(PoisonError::into_inner) = target;
+        self.idle.clear();
     }
 
     /// Reads a small answer whole.
@@ -220,34 +228,29 @@ impl Client {
         let target = self.target();
         let at = target.authority();
         let broken = |error| Error::Broken(at.clone(), error);
-        let tcp = target.connect().await?;
-        let (mut sender, mut connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(tcp))
-            .await
-            .map_err(broken)?;
-        let answer = sender.send_request(self.request(&target, method, path, body));
-        let mut answer = std::pin::pin!(answer);
-        let mut is_open = true;
-        let answer = poll_fn(|cx| {
-            if is_open && let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
-                is_open = false;
-                if let Err(error) = ended {
-                    return Poll::Ready(Err(error));
-                }
-            }
-            answer.as_mut().poll(cx)
-        })
-        .await
-        .map_err(broken)?;
+        let request = || self.request(&target, method.clone(), path, body.clone());
+        if let Some(mut line) = self.idle.take()
+            && let Ok(answer) = line.ask(request()).await
+        {
+            return Ok(self.begun(answer, line, at.clone()));
+        }
+        let mut line = Line::over(target.connect().await?).await.map_err(broken)?;
+        let answer = line.ask(request()).await.map_err(broken)?;
+        Ok(self.begun(answer, line, at.clone()))
+    }
+
+    fn begun(&self, answer: Response<Incoming>, line: Line, at: String) -> Begun {
         let (head, incoming) = answer.into_parts();
-        Ok(Begun {
+        Begun {
             status: head.status,
             headers: head.headers,
             body: Body {
                 incoming,
-                connection: is_open.then_some(connection),
+                line: Some(line),
+                idle: self.idle.clone(),
                 at,
             },
-        })
+        }
     }
 
     fn request(
@@ -296,11 +299,12 @@ pub struct Begun {
     pub body: Body,
 }
 
-/// The rest of an answer. Dropping it closes the connection.
+/// The rest of an answer. Dropping it before its end closes the connection.
 #[derive(Debug)]
 pub struct Body {
     incoming: Incoming,
-    connection: Option<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>,
+    line: Option<Line>,
+    idle: Arc<Idle>,
     at: String,
 }
 
@@ -331,9 +335,16 @@ impl Body {
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
         loop {
-            self.drive(cx);
+            if let Some(line) = &mut self.line {
+                line.drive(cx);
+            }
             match Pin::new(&mut self.incoming).poll_frame(cx) {
-                Poll::Ready(None) => return Poll::Ready(Ok(None)),
+                Poll::Ready(None) => {
+                    if let Some(line) = self.line.take() {
+                        self.idle.put(line);
+                    }
+                    return Poll::Ready(Ok(None));
+                }
                 Poll::Ready(Some(Err(error))) => {
                     return Poll::Ready(Err(Error::Broken(self.at.clone(), error)));
                 }
@@ -347,13 +358,17 @@ impl Body {
             }
         }
     }
+}
 
-    /// Reads from the socket. How a connection ends shows in the body.
-    fn drive(&mut self, cx: &mut Context<'_>) {
-        if let Some(connection) = &mut self.connection
-            && Pin::new(connection).poll(cx).is_ready()
-        {
-            self.connection = None;
+impl Drop for Body {
+    /// What ends an answer may be there already, behind its last word.
+    fn drop(&mut self) {
+        let mut cx = Context::from_waker(noop_waker_ref());
+        for _ in 0..MOST_BEHIND {
+            let has_more = matches!(self.poll_next(&mut cx), Poll::Ready(Ok(Some(_))));
+            if self.line.is_none() || !has_more {
+                return;
+            }
         }
     }
 }

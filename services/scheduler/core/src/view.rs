@@ -1,17 +1,18 @@
 //! Jobs as people and programs see them, and as they begin.
 
 use orchion_contract::job::{Door, Job, JobState, JobSummary, Submit, Timeline};
-use orchion_contract::{ErrorBody, ErrorCode, JobId, UnixMs};
+use orchion_contract::{ErrorBody, ErrorCode, JobId, ReaderId, UnixMs};
 
 /// A new record, waiting.
 pub(crate) fn record(submit: Submit, queue_seq: u64, now: UnixMs) -> Job {
     let request_digest = submit.spec.digest();
+    let gateway = depends_on(&submit).cloned();
     let mut spec = submit.spec;
     spec.seed_drawn = spec.seed.is_none();
     spec.seed = spec.seed.or_else(|| Some(draw_seed(&submit.job)));
     Job {
         id: submit.job,
-        gateway: (submit.door == Door::Chat).then(|| submit.reader.clone()),
+        gateway,
         reader: submit.reader,
         door: submit.door,
         workload: spec.workload,
@@ -29,6 +30,14 @@ pub(crate) fn record(submit: Submit, queue_seq: u64, now: UnixMs) -> Job {
         prefix_by: None,
         created_ms: now,
         end: None,
+    }
+}
+
+/// The gateway without which nobody waits for the answer.
+pub(crate) fn depends_on(submit: &Submit) -> Option<&ReaderId> {
+    match submit.door {
+        Door::Chat => submit.reader.gateway(),
+        Door::Task => None,
     }
 }
 

@@ -10,7 +10,7 @@ use orchion_contract::job::JobSummary;
 use orchion_contract::job::Outcome;
 use orchion_contract::progress::Progress;
 use orchion_contract::transcript::{Final, Piece};
-use orchion_contract::{ErrorBody, ErrorCode};
+use orchion_contract::{ErrorBody, ErrorCode, ReaderId};
 use orchion_transcript::Shown;
 use serde::Serialize;
 use serde_json::json;
@@ -51,43 +51,50 @@ struct Token<'a> {
 }
 
 impl TaskStream {
-    /// `known`: what the scheduler says of the task now.
-    pub(super) async fn new(gateway: &Arc<Gateway>, running: Running, known: &JobSummary) -> Self {
-        let progress = match known.state.is_ended() {
-            true => None,
-            false => progress::watch(&gateway.bus, &known.reader, known.id).await,
-        };
+    pub(super) fn new(gateway: &Arc<Gateway>, running: Running) -> Self {
         Self {
             gateway: gateway.clone(),
             running,
             silence: Silence::new(gateway.config.keep_alive.get()),
             shown: Vec::new(),
             out: Vec::with_capacity(1024),
-            metrics: Metrics::new(known.progress.clone(), Instant::now()),
-            progress,
+            metrics: Metrics::new(None, Instant::now()),
+            progress: None,
             has_ended: false,
         }
     }
 
-    /// Answers with the events from `from` on.
+    /// With what is told of an open task beside its answer. `known`: what the
+    /// scheduler says of it now.
+    pub(super) async fn watching(mut self, reader: &ReaderId, known: Option<Progress>) -> Self {
+        let job = self.running.follower.job();
+        self.progress = progress::watch(&self.gateway.bus, reader, job).await;
+        self.metrics = Metrics::new(known, Instant::now());
+        self
+    }
+
+    /// Answers with all events.
+    pub(super) fn begin(mut self, summary: &JobSummary) -> Response {
+        self.started(summary);
+        self.answer()
+    }
+
+    /// Answers with the events behind the one with the id `from`.
     ///
     /// # Errors
     /// When no event of this task can have had that id.
-    pub(super) async fn answer(
-        mut self,
-        summary: &JobSummary,
-        from: Option<u64>,
-    ) -> Result<Response> {
-        match from {
-            None => self.started(summary),
-            Some(from) => self.check_place(from).await?,
-        }
+    pub(super) async fn resume(mut self, from: u64) -> Result<Response> {
+        self.check_place(from).await?;
+        Ok(self.answer())
+    }
+
+    fn answer(mut self) -> Response {
         let first = match self.out.is_empty() {
             true => Bytes::from_static(sse::COMMENT),
             false => self.written(),
         };
         let rest = (!self.has_ended).then_some(self);
-        Ok(sse::answer(first, rest))
+        sse::answer(first, rest)
     }
 
     fn started(&mut self, summary: &JobSummary) {

@@ -2,10 +2,10 @@
 
 use super::{Holder, Open};
 use crate::admit::dropped;
-use crate::view::{expired, record, summary, taken, unknown};
+use crate::view::{depends_on, expired, record, summary, taken, unknown};
 use crate::{Effect, Entry, Phase, Question, Token, admit, explain, explain_ended};
 use orchion_contract::job::{
-    Admission, CancelJob, Door, FollowJob, Job, JobList, JobSummary, ListJobs, Submit,
+    Admission, CancelJob, FollowJob, Job, JobList, JobSummary, ListJobs, Submit,
 };
 use orchion_contract::progress::Progress;
 use orchion_contract::{ErrorBody, ErrorCode, JobId};
@@ -75,8 +75,8 @@ impl Holder {
                 return;
             }
         }
-        if submit.door == Door::Chat {
-            self.gateway_expected(&submit.reader);
+        if let Some(gateway) = depends_on(&submit) {
+            self.gateway_expected(gateway);
         }
         let job = record(submit, self.state.next_queue_seq(), at.unix_ms);
         let deadline = at.now + Duration::from_millis(job.deadline_at_ms - job.created_ms);

@@ -226,7 +226,13 @@ impl Holder {
     fn take_back(&mut self, id: &JobId) -> (Option<String>, Vec<Token>) {
         self.outlook.forget(id);
         let record = self.state.remove(id).map(|job| job.record);
-        let digest = record.as_ref().map(|record| record.request_digest.clone());
+        // It may have ended meanwhile.
+        let ended = self.ended.remove(id);
+        if ended.is_some() {
+            self.ended_order.retain(|ended| ended != id);
+        }
+        let either = record.as_ref().or(ended.as_ref());
+        let digest = either.map(|record| record.request_digest.clone());
         if let Some((to, attempt)) = record.and_then(|it| Some((it.assigned?, it.attempt))) {
             self.drop_attempt(&to.node, *id, attempt);
         }

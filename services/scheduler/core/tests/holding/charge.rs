@@ -86,8 +86,14 @@ impl Charge {
     }
 
     pub(crate) fn submit(&mut self, n: u128, door: Door) -> Token {
+        self.submit_for(n, door, submission(n, door).reader)
+    }
+
+    /// A submission whose transcript is to be read by this reader.
+    pub(crate) fn submit_for(&mut self, n: u128, door: Door, reader: ReaderId) -> Token {
         let mut submit = submission(n, door);
         submit.spec.priority = self.class;
+        submit.reader = reader;
         self.ask(Question::Submit(Box::new(submit)))
     }
 

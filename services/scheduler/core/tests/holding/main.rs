@@ -9,7 +9,7 @@ use orchion_contract::job::{
     AttemptOutcome, CancelJob, CancelReason, CancelReply, Door, Job, JobState, RunReply,
 };
 use orchion_contract::transcript::{Entry, Mark};
-use orchion_contract::{ErrorBody, ErrorCode};
+use orchion_contract::{ErrorBody, ErrorCode, ReaderId};
 use orchion_scheduler_core::{Effect, Input, Question, Reply, WriteError};
 use std::time::Duration;
 
@@ -270,6 +270,41 @@ fn a_store_without_room_refuses_and_leaves_nothing() {
             .any(|effect| matches!(effect, Effect::Drop { .. }))
     );
     assert_eq!(charge.holder.state().open_jobs(), 0);
+}
+
+#[test]
+fn a_job_that_ended_before_the_store_refused_it_is_unknown() {
+    let mut charge = Charge::with_node("a", 1);
+    let token = charge.submit(1, Door::Task);
+    let job = charge::id(1);
+    charge.effects();
+    charge.end_attempt(job, 1, charge::completed());
+    charge.hear(Input::Written {
+        job,
+        result: Err(WriteError::Full("no room".to_owned())),
+    });
+    let effects = charge.effects();
+    assert!(charge::refusal(&effects, token).is_some());
+    let token = charge.submit(1, Door::Task);
+    let effects = charge.effects();
+    assert_eq!(charge::admission(&effects, token), None);
+    assert!(charge::written(&effects).is_some_and(|record| !record.state.is_ended()));
+}
+
+#[test]
+fn a_chat_without_a_gateway_of_its_own_outlives_all() {
+    let mut charge = Charge::with_node("a", 1);
+    let token = charge.submit_for(1, Door::Chat, ReaderId::tasks());
+    let record = charge::written(&charge.effects()).unwrap();
+    assert_eq!((record.gateway, record.door), (None, Door::Chat));
+    assert_eq!(record.id, charge::id(1));
+    charge.hear(Input::Written {
+        job: record.id,
+        result: Ok(5),
+    });
+    assert!(charge::admission(&charge.effects(), token).is_some());
+    charge.pass(Duration::from_secs(60));
+    assert!(!charge.effects().iter().any(is_cancel));
 }
 
 #[test]
