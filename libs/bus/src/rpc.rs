@@ -18,6 +18,8 @@ use tokio::time::Instant;
 
 /// How long one try of a retried question waits.
 const TRY: Duration = Duration::from_millis(300);
+/// Pause before the second try; each one after it is twice as long, up to [`TRY`].
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
 impl Bus {
     /// Asks once.
@@ -36,8 +38,8 @@ impl Bus {
         self.ask_bytes(&to, payload, timeout).await
     }
 
-    /// Asks again every 300 ms until an answer comes or `patience` is over:
-    /// for questions that may be asked twice.
+    /// Asks again until an answer comes or `patience` is over, soon at first and
+    /// every 300 ms at last: for questions that may be asked twice.
     ///
     /// # Errors
     /// The answer's own failure, or that none came.
@@ -51,18 +53,22 @@ impl Bus {
         let to = rpc.to(address);
         let payload = encode(&to, question)?;
         let until = Instant::now() + patience;
+        let mut pause = FIRST_PAUSE;
         loop {
-            let next = Instant::now() + TRY;
+            let asked = Instant::now();
             match self.ask_bytes(&to, payload.clone(), TRY).await {
                 Err(
                     error @ (Error::NoResponders { .. }
                     | Error::Timeout { .. }
                     | Error::Nats { .. }),
                 ) => {
-                    if next >= until {
+                    // A try that waited for its answer has paused already.
+                    let next = asked + pause;
+                    if next.max(Instant::now()) >= until {
                         return Err(error);
                     }
                     tokio::time::sleep_until(next).await;
+                    pause = (pause * 2).min(TRY);
                 }
                 answer => return answer,
             }
