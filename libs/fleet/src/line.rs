@@ -1,5 +1,8 @@
 //! A straight line through what was measured, and how well it fits.
 
+/// From this fit on a line may be carried on.
+pub(crate) const GOOD_FIT: f64 = 0.95;
+
 /// `at_zero + slope × x`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Line {
@@ -30,7 +33,12 @@ impl Line {
         Self { fit, ..line }
     }
 
-    pub(crate) fn at(self, x: f64) -> f64 {
+    /// What the line says far beyond what was measured, if that means anything.
+    pub(crate) fn carried_to(self, x: f64) -> Option<f64> {
+        (self.slope > 0.0 && self.fit >= GOOD_FIT).then(|| self.at(x))
+    }
+
+    fn at(self, x: f64) -> f64 {
         self.at_zero + self.slope * x
     }
 }
@@ -45,5 +53,7 @@ mod tests {
         assert!((line.at(10.0) - 23.0).abs() < 1e-9 && line.fit > 0.999_999);
         let bent = Line::through(&[(1.0, 1.0), (2.0, 4.0), (3.0, 9.0), (4.0, 16.0)]);
         assert!(bent.fit < 0.98);
+        let falling = Line::through(&[(1.0, 5.0), (2.0, 3.0), (3.0, 1.0)]);
+        assert!(falling.carried_to(10.0).is_none() && line.carried_to(10.0).is_some());
     }
 }

@@ -131,10 +131,11 @@ fn print(all: &[Measured]) {
             .iter()
             .map(|figure| format!("{figure:.1}"))
             .collect();
+        let far = line.carried_to(FAR);
+        let far = far.map_or("–".to_owned(), |far| format!("{far:.1}"));
         println!(
-            "| {name} | {} | {:.1} | {:.3} |",
+            "| {name} | {} | {far} | {:.3} |",
             figures.join(" | "),
-            line.at(FAR),
             line.fit
         );
     }
@@ -147,7 +148,7 @@ fn print(all: &[Measured]) {
         Line::through(&memory).slope / 1024.0
     );
     println!(
-        "A figure that does not depend on the number of nodes has a line without slope; its fit \
-         then says nothing, and the figures beside each other do."
+        "–: the figures do not rise on a line (fit below {}); what the largest fleet shows is the best guess.",
+        line::GOOD_FIT
     );
 }

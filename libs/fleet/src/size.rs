@@ -59,6 +59,7 @@ pub(crate) async fn measure(nodes: usize) -> anyhow::Result<Measured> {
     }
     until_online(&asking, nodes).await?;
     let joined = begin.elapsed();
+    // One more heartbeat of each: the bustle of joining is over.
     tokio::time::sleep(BEAT).await;
     let mut measured = Measured {
         nodes,
@@ -115,6 +116,7 @@ async fn beats(cluster: &Cluster, measured: &mut Measured) -> anyhow::Result<()>
     let processes = processes(cluster)?;
     let before = processes.map(cost::of);
     let start = Instant::now();
+    // The window itself: figures are per heartbeat that falls into it.
     tokio::time::sleep(WATCHED).await;
     let beats = measured.nodes as f64 * start.elapsed().as_secs_f64() / BEAT.as_secs_f64();
     let mut costs = [0.0; 3];

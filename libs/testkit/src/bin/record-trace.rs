@@ -57,6 +57,7 @@ async fn main() -> anyhow::Result<()> {
         for _ in 0..BURST.min(options.jobs - asked.len()) {
             asked.push(submit(&client, asked.len()).await?);
         }
+        // The pace of the trace: bursts, and calm between them.
         tokio::time::sleep(PAUSE).await;
     }
     let jobs = ended(&client, &asked).await?;
