@@ -32,6 +32,18 @@ pub struct Forecast {
 }
 
 impl Forecast {
+    /// Jobs and slots: what one run costs.
+    fn size(&self) -> usize {
+        self.starts.len() + self.slots as usize
+    }
+
+    /// How many times the usual work it was, 1 at least: a large one is to be used
+    /// for longer.
+    #[must_use]
+    pub fn weight(&self) -> u32 {
+        u32::try_from(1 + self.size() / WORK).unwrap_or(u32::MAX)
+    }
+
     /// When a job with so many before it starts, in milliseconds from now.
     #[must_use]
     pub fn start_at(&self, position: usize) -> u64 {
@@ -69,8 +81,7 @@ pub fn forecast(state: &ClusterState, model: &ModelName, now: Now) -> Forecast {
     if !first.learnt || first.slots == 0 {
         return first;
     }
-    let size = first.starts.len() + first.slots as usize;
-    let more = (WORK / size.max(1)).clamp(2, RUNS);
+    let more = (WORK / first.size().max(1)).min(RUNS);
     let mut all: Vec<Vec<u64>> = first.starts.iter().map(|(_, at)| vec![*at]).collect();
     for round in 1..=u64::try_from(more).unwrap_or(1) {
         let run = Run::new(state, model, now, round).finish();

@@ -15,9 +15,9 @@ use std::time::Duration;
 
 /// Longest time between two messages to a job that waits.
 const PERIOD: Duration = Duration::from_secs(1);
-/// Shortest time between two looks at a queue that changes.
+/// Shortest time between two looks at a queue of usual size that changes.
 const PACE: Duration = Duration::from_millis(100);
-/// How long a forecast serves newcomers.
+/// How long a forecast of usual size serves newcomers.
 const FRESH: Duration = Duration::from_millis(100);
 /// A predicted start that rises by less than this is not worth an event: what
 /// was told before is told again.
@@ -55,7 +55,8 @@ impl Outlook {
     /// The queue of a pool run forward, as new as newcomers need it.
     pub fn forecast(&mut self, state: &ClusterState, model: &ModelName, now: Now) -> &Forecast {
         let pool = self.pools.entry(model.clone()).or_default();
-        let stale = pool.made_at == Now::ZERO || now.saturating_sub(pool.made_at) > FRESH;
+        let fresh = FRESH.saturating_mul(pool.forecast.weight());
+        let stale = pool.made_at == Now::ZERO || now.saturating_sub(pool.made_at) > fresh;
         if stale {
             pool.forecast = forecast(state, model, now);
             pool.made_at = now;
@@ -209,7 +210,8 @@ impl Outlook {
         let wait = if self.seen == state.queue_changes() {
             PERIOD
         } else {
-            PACE
+            let weights = self.pools.values().map(|pool| pool.forecast.weight());
+            PACE.saturating_mul(weights.max().unwrap_or(1)).min(PERIOD)
         };
         Some(self.looked_at.map_or(Now::ZERO, |at| at + wait))
     }
