@@ -27,6 +27,11 @@ async fn a_key_used_again_at_another_gateway_follows_the_same_job() {
         agent.says(&["on", "ce"]).await;
         let again = cluster.submitted().await;
         assert_eq!(again.job, submit.job);
+        // Whichever of them is stored, its transcript is the same.
+        assert_eq!(
+            (&again.reader, again.reader.gateway()),
+            (&submit.reader, None)
+        );
         agent.completes().await;
         submit.job
     };

@@ -127,6 +127,23 @@ async fn any_gateway_resumes_without_loss_or_repeat() {
 }
 
 #[tokio::test]
+async fn who_has_seen_a_piece_sees_the_next_one_without_a_scheduler() {
+    let mut cluster = Cluster::start().await;
+    let gateway = cluster.gateway().await;
+    let (submit, mut agent) = task(&mut cluster, &gateway).await;
+    agent.says(&["a", "b"]).await;
+    agent.completes().await;
+    cluster.forget(submit.job);
+    let path = format!("/v1/tasks/{}/stream", submit.job);
+    let resumed = gateway.http.events(&path, &[("last-event-id", "1")]).await;
+    let rest = resumed.unwrap().collect().await.unwrap();
+    let names: Vec<&str> = rest.iter().map(|event| event.event.as_str()).collect();
+    assert_eq!(names, ["token", "metrics", "end"]);
+    // Who has seen nothing asks whether there is such a job.
+    assert!(gateway.http.events(&path, &[]).await.is_err());
+}
+
+#[tokio::test]
 async fn a_chat_is_resumed_at_a_second_gateway_which_then_answers_for_it() {
     let mut cluster = Cluster::start().await;
     let first = cluster
