@@ -3,6 +3,7 @@
 use crate::charge::Charge;
 use crate::config::Scheduler;
 use crate::questions::Asked;
+use futures_util::FutureExt;
 use orchion_bus::{Bus, Change, LeaseHandle, Subscription, Watch};
 use orchion_contract::NodeId;
 use orchion_contract::buckets::{LEASES, NODES};
@@ -14,7 +15,7 @@ use orchion_service::Stop;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// Questions taken in before the next plan.
+/// Questions, or things that came back, taken in before the next plan.
 const BATCH: usize = 256;
 
 /// Waits for the lease, is in charge while it lasts, and waits again.
@@ -96,7 +97,13 @@ impl Session<'_> {
                     }
                     None => return Ok(()),
                 },
-                Some(input) = charge.done(), if charge.has_work() => charge.hear(input),
+                Some(input) = charge.done(), if charge.has_work() => {
+                    charge.hear(input);
+                    for _ in 0..BATCH {
+                        let Some(Some(more)) = charge.done().now_or_never() else { break };
+                        charge.hear(more);
+                    }
+                }
                 change = sources.nodes.next() => charge.hear(node(change?)),
                 change = sources.leases.next() => if let Some(input) = gateway(change?) {
                     charge.hear(input);
