@@ -72,6 +72,8 @@ pub(super) const ROWS: &[Row] = &[
     row("start", "idle CPU % of a core", Of("idle_cpu_percent"), 1, AtMost(1.0)),
     row("plain-c1", "latency p50 us", Added("latency_us.p50"), 0, RatioAtMost(1.6)),
     row("plain-c1", "latency p99 us", Added("latency_us.p99"), 0, RatioAtMost(2.0)),
+    row("plain-c1", "way in, client to engine, p50 us", Of("request_path_us.p50"), 0, Nothing),
+    row("plain-c1", "way out, engine to client, p50 us", Of("token_transit_us.p50"), 0, Nothing),
     row("plain-c1", "CPU us/request", Of("sut_cpu_us_per_request"), 0, RatioAtMost(2.0)),
     row("plain-c64", "requests/s", Of("requests_per_s"), 0, RatioAtLeast(0.5)),
     row("plain-c64", "latency p99 us", Of("latency_us.p99"), 0, RatioAtMost(2.0)),
