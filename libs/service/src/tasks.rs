@@ -88,6 +88,8 @@ impl Tasks {
     where
         T: Future<Output = ()> + Send + 'static,
     {
+        // Boxed before it is wrapped: each wrapper would hold it twice.
+        let work = Box::pin(work);
         let work = async move {
             if let Err(panic) = AssertUnwindSafe(work).catch_unwind().await {
                 tracing::error!(

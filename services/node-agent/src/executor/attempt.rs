@@ -93,6 +93,8 @@ impl Attempt {
         let (shared, order) = (&self.shared, &self.order);
         let subject = self.subject();
         let find = beginning::find(&shared.bus, &subject, order.attempt, &shared.instance);
+        // Rare and large.
+        let find = Box::pin(find);
         tokio::select! {
             found = find => found,
             // The chain cannot be read: let whoever can, end the job.
@@ -113,7 +115,7 @@ impl Attempt {
             _ = self.stopped.reason() => return Ok(false),
             () = sleep_until(self.deadline) => return Ok(false),
             () = shared.hurry.stopped() => return Ok(false),
-            body = body::fetch(&shared.bus, &blob) => body?,
+            body = Box::pin(body::fetch(&shared.bus, &blob)) => body?,
         };
         Arc::make_mut(&mut self.order).spec.body = body;
         Ok(true)
@@ -134,26 +136,22 @@ impl Attempt {
         let chain = Chain::new(bus, subject, writer, order.spec.whole);
         let engine = self.place.engine.clone();
         let source = Source::closed(engine.adapter.as_ref(), &order.spec, prefix);
-        match has_body {
-            Ok(true) => {}
-            Ok(false) => return Run::new(self, chain, prefix, source).run().await,
-            Err(error) => {
-                let mut run = Run::new(self, chain, prefix, source);
-                run.fail_for_good(error);
-                return run.run().await;
-            }
-        }
-        let source = match plan {
-            Plan::Begin => source.begin(),
-            Plan::TakeUp(ladder) => source.take_up(ladder),
-            Plan::End(end) => {
-                let mut run = Run::new(self, chain, prefix, source);
-                run.finish(*end);
-                return run.run().await;
-            }
-            Plan::HasEnded => return self.end(AttemptOutcome::Superseded, None),
+        let (source, known_end) = match (has_body, plan) {
+            (Err(error), _) => (source, Some(Err(error))),
+            (Ok(false), _) => (source, None),
+            (Ok(true), Plan::Begin) => (source.begin(), None),
+            (Ok(true), Plan::TakeUp(ladder)) => (source.take_up(ladder), None),
+            (Ok(true), Plan::End(end)) => (source, Some(Ok(end))),
+            (Ok(true), Plan::HasEnded) => return self.end(AttemptOutcome::Superseded, None),
         };
-        Run::new(self, chain, prefix, source).run().await
+        let mut run = Run::new(self, chain, prefix, source);
+        match known_end {
+            None => {}
+            Some(Ok(end)) => run.finish(*end),
+            Some(Err(error)) => run.fail_for_good(error),
+        }
+        // In one place, for it is most of what an attempt takes in memory.
+        run.run().await
     }
 
     fn subject(&self) -> String {
