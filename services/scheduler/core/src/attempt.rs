@@ -15,7 +15,10 @@ pub enum Next {
     /// Nothing: the news is of another attempt, or it is known.
     Nothing,
     /// Its agent has it.
-    Running,
+    Running {
+        /// Since now; else since before, and nobody has said since when.
+        anew: bool,
+    },
     /// It has ended.
     Ended(Box<JobEnd>),
     /// It waits again.
@@ -74,7 +77,8 @@ pub fn after_reply(job: &JobView, attempt: u32, reply: Option<&RunReply>, now: N
         };
     }
     match reply {
-        Some(RunReply::Accepted | RunReply::Running) => Next::Running,
+        Some(RunReply::Accepted) => Next::Running { anew: true },
+        Some(RunReply::Running) => Next::Running { anew: false },
         Some(RunReply::Ended { end }) => after_end(job, end, now),
         Some(RunReply::Stale { epoch }) => Next::Outranked(*epoch),
         // What it answers to was taken back meanwhile.

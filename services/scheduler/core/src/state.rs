@@ -12,7 +12,7 @@ use crate::policy::Settings;
 use crate::score::Score;
 use orchion_contract::job::{Assignment, Job, JobState, Priority};
 use orchion_contract::node::{Heartbeat, Node, NodeState};
-use orchion_contract::{JobId, ModelName, NodeId, ReplicaId};
+use orchion_contract::{JobId, ModelName, NodeId, ReplicaId, UnixMs};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A replica in the cluster.
@@ -235,6 +235,7 @@ impl ClusterState {
             avoid: None,
             has_prefix,
             stop_reason: None,
+            started_ms: None,
             ordered_at: now,
             deadline,
             demand: view_demand,
@@ -284,19 +285,22 @@ impl ClusterState {
             job.record.attempt += 1;
             job.record.state = JobState::Assigned;
             job.record.assigned = Some(assignment);
+            job.started_ms = None;
             job.phase = phase;
         }
         self.reserve(id);
         self.count_in(id);
     }
 
-    /// Its agent has it.
-    pub fn running(&mut self, id: &JobId) {
-        if let Some(job) = self.jobs.get_mut(id)
-            && job.phase == Phase::Ordered
-        {
-            job.phase = Phase::Running;
-        }
+    /// Its agent has it since `started_ms`: whether that is news.
+    pub fn running(&mut self, id: &JobId, started_ms: UnixMs) -> bool {
+        let job = self.jobs.get_mut(id);
+        let Some(job) = job.filter(|job| job.phase == Phase::Ordered) else {
+            return false;
+        };
+        job.phase = Phase::Running;
+        job.started_ms = Some(started_ms);
+        true
     }
 
     /// It was asked to give its slot away.
@@ -314,6 +318,7 @@ impl ClusterState {
         self.count_out(id);
         if let Some(job) = self.jobs.get_mut(id) {
             job.record.state = JobState::Pending;
+            job.started_ms = None;
             job.phase = Phase::Queued;
         }
         self.enqueue(id);

@@ -36,6 +36,29 @@ async fn a_job_is_admitted_ordered_and_ended() {
 }
 
 #[tokio::test]
+async fn a_job_runs_when_its_agent_has_taken_it() {
+    let world = World::start().await;
+    let mut agent = world.agent("a", 4).await;
+    let mut told = world.states().await;
+    let submit = submit("m");
+    world.submit(&submit).await.unwrap();
+    let order = agent.order(RunReply::Accepted).await;
+    let mut states = Vec::new();
+    while !states.contains(&JobState::Running) {
+        let event = tokio::time::timeout(SOON, told.next()).await.unwrap();
+        states.push(event.unwrap().1.state);
+    }
+    let timeline = world.get(submit.job).await.unwrap().timeline;
+    assert!(timeline.started_ms.is_some() && timeline.started_ms >= timeline.assigned_ms);
+    agent.finish(&order).await;
+    world.ended(submit.job).await;
+    let event = tokio::time::timeout(SOON, told.next()).await.unwrap();
+    states.push(event.unwrap().1.state);
+    let expected = [JobState::Assigned, JobState::Running, JobState::Completed];
+    assert_eq!(states, expected);
+}
+
+#[tokio::test]
 async fn the_same_id_gets_the_same_answer_and_another_body_is_refused() {
     let world = World::start().await;
     let _agent = world.agent("a", 4).await;

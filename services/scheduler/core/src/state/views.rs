@@ -6,10 +6,10 @@ use crate::breaker::Breaker;
 use crate::experience::Demand;
 use crate::report::Decided;
 use crate::score::Score;
-use orchion_contract::job::{CancelReason, Job};
+use orchion_contract::job::{CancelReason, Job, JobState};
 use orchion_contract::node::{NodeState, Replica};
 use orchion_contract::placement::MAX_DECISIONS;
-use orchion_contract::{InstanceId, ReplicaId};
+use orchion_contract::{InstanceId, ReplicaId, UnixMs};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Where an open job is on its way, beyond what its record says.
@@ -46,6 +46,8 @@ pub struct JobView {
     pub has_prefix: bool,
     /// Why it is being stopped.
     pub stop_reason: Option<CancelReason>,
+    /// When its agent took the order, once that is known.
+    pub started_ms: Option<UnixMs>,
     /// When the order was sent last.
     pub ordered_at: Now,
     /// When it must have ended.
@@ -72,6 +74,22 @@ impl JobView {
             .as_ref()
             .is_some_and(|spec| spec.placement.is_some());
         !self.has_prefix && self.avoid.is_none() && self.not_before == Now::ZERO && !wishes
+    }
+
+    /// When its agent took it, while it runs.
+    #[must_use]
+    pub fn running_since(&self) -> Option<UnixMs> {
+        let runs = matches!(self.phase, Phase::Running | Phase::Yielding);
+        self.started_ms.filter(|_| runs)
+    }
+
+    /// Where it stands, as people and programs are told.
+    #[must_use]
+    pub fn state(&self) -> JobState {
+        match self.running_since() {
+            Some(_) => JobState::Running,
+            None => self.record.state,
+        }
     }
 
     /// Keeps a decision, and forgets the oldest.
