@@ -207,10 +207,10 @@ async fn an_engine_that_breaks_off_leaves_what_it_said_and_no_final() {
 async fn an_engine_that_cannot_answer_now_is_no_end_of_the_job() {
     let engine = MockEngine::named("a");
     let cluster = Cluster::with(&engine).await;
-    for (kind, code) in [
-        (FaultKind::Overloaded, ErrorCode::PoolUnready),
-        (FaultKind::Error, ErrorCode::PoolUnready),
-        (FaultKind::Drop, ErrorCode::WorkerReset),
+    for (kind, code, status) in [
+        (FaultKind::Overloaded, ErrorCode::PoolUnready, Some(503)),
+        (FaultKind::Error, ErrorCode::PoolUnready, Some(500)),
+        (FaultKind::Drop, ErrorCode::WorkerReset, None),
     ] {
         let order = cluster.order(&Ask::new(5).fault(Fault::new(kind)));
         cluster.accepted(&order).await;
@@ -219,6 +219,7 @@ async fn an_engine_that_cannot_answer_now_is_no_end_of_the_job() {
             panic!("{kind}: expected a failure, got {:?}", told.how);
         };
         assert_eq!((error.code, told.stored), (code, false), "{kind}");
+        assert_eq!(error.engine_status, status, "{kind}");
     }
 }
 

@@ -256,6 +256,7 @@ impl Holder {
                 self.release(&job, reason, ProgressEvent::Requeued);
             }
             Step::Preempt { job, by } => self.preempt(&job, &by),
+            Step::GiveUp { job, error } => self.fail(&job, error),
             Step::Expire { job } => self.stop(&job, CancelReason::Deadline),
         }
     }

@@ -7,6 +7,7 @@ mod views;
 pub use views::{JobView, NodeView, Phase, ReplicaView};
 
 use crate::Now;
+use crate::doubt::Denials;
 use crate::experience::{Demand, Experience};
 use crate::policy::Settings;
 use crate::score::Score;
@@ -233,6 +234,7 @@ impl ClusterState {
             not_before: Now::ZERO,
             tries: 0,
             avoid: None,
+            denials: Denials::default(),
             has_prefix,
             stop_reason: None,
             started_ms: None,
@@ -442,10 +444,11 @@ impl ClusterState {
         }
     }
 
-    /// An attempt that was ordered at `ordered_at` failed for a reason of its replica.
-    pub fn attempt_failed(&mut self, key: &ReplicaKey, ordered_at: Now, now: Now) {
+    /// An attempt that was ordered at `ordered_at` failed for a reason of its
+    /// replica, whose engine may live and have said so.
+    pub fn attempt_failed(&mut self, key: &ReplicaKey, ordered_at: Now, now: Now, lives: bool) {
         if let Some(view) = self.view_mut(key) {
-            view.breaker.failed(ordered_at, now);
+            view.breaker.failed(ordered_at, now, lives);
         }
     }
 }

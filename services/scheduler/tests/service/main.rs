@@ -107,6 +107,36 @@ async fn a_failed_attempt_is_marked_and_ordered_anew() {
 }
 
 #[tokio::test]
+async fn a_job_that_no_engine_answers_ends_soon_with_what_they_said() {
+    let world = World::start().await;
+    let mut a = world.agent("a", 1).await;
+    let mut b = world.agent("b", 1).await;
+    let submit = submit("m");
+    let began = std::time::Instant::now();
+    world.submit(&submit).await.unwrap();
+    let message = "the engine cannot answer now (HTTP 500): boom";
+    let mut error = ErrorBody::new(ErrorCode::PoolUnready, message);
+    error.engine_status = Some(500);
+    let mut asked = Vec::new();
+    for _ in 0..3 {
+        let (agent, order) = tokio::select! {
+            order = a.order(RunReply::Accepted) => (&a, order),
+            order = b.order(RunReply::Accepted) => (&b, order),
+        };
+        let error = error.clone();
+        let how = AttemptOutcome::Failed { error };
+        agent.tell(&order, how, false).await;
+        asked.push(order.instance);
+    }
+    assert_ne!(asked[0], asked[1], "the other one is tried first");
+    let end = world.ended(submit.job).await.end.unwrap();
+    let error = end.error.unwrap();
+    assert_eq!(error.code, ErrorCode::ReplicaExhausted);
+    assert_eq!(error.engine_status, Some(500));
+    assert!(began.elapsed() < std::time::Duration::from_secs(5));
+}
+
+#[tokio::test]
 async fn a_lost_node_gives_its_job_to_another_and_its_zombie_is_told_to_stop() {
     let world = World::start().await;
     let mut a = world.agent("a", 4).await;

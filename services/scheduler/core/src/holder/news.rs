@@ -1,7 +1,7 @@
 //! What happened: nodes, leases, heartbeats, time, and what was under way.
 
 use super::{Holder, TICK};
-use crate::{JobView, Next, Note, Phase, Reply, after_end, after_reply};
+use crate::{Denials, JobView, Next, Note, Phase, Reply, after_end, after_reply};
 use orchion_contract::job::{AttemptEnd, AttemptOutcome, CancelReason, CancelReply};
 use orchion_contract::node::{Heartbeat, Node};
 use orchion_contract::placement::DecisionOutcome;
@@ -283,19 +283,28 @@ impl Holder {
                 counts,
                 failed,
                 busy,
+                denial,
             } => {
+                let lives = denial.is_some();
                 if let Some(replica) = avoid.as_ref().filter(|_| busy) {
                     self.state.is_busy(replica);
                 }
                 if let Some(replica) = avoid.as_ref().filter(|_| failed) {
                     let ordered_at = self.state.job(id).map(|job| job.ordered_at);
                     let ordered_at = ordered_at.unwrap_or(self.at.now);
-                    self.state.attempt_failed(replica, ordered_at, self.at.now);
+                    self.state
+                        .attempt_failed(replica, ordered_at, self.at.now, lives);
                 }
                 self.state.update(id, |job| {
                     job.not_before = not_before;
+                    if counts {
+                        job.denials = Denials::default();
+                    }
+                    match denial {
+                        Some(said) => job.denials.add(avoid.clone(), *said),
+                        None => job.tries += u32::from(failed),
+                    }
                     job.avoid = avoid;
-                    job.tries += u32::from(failed);
                     job.record.failures += u32::from(counts);
                 });
                 if failed {

@@ -3,6 +3,7 @@
 use super::ReplicaKey;
 use crate::Now;
 use crate::breaker::Breaker;
+use crate::doubt::Denials;
 use crate::experience::Demand;
 use crate::report::Decided;
 use crate::score::Score;
@@ -38,8 +39,10 @@ pub struct JobView {
     pub phase: Phase,
     /// Not to be placed before: back-off after a failure.
     pub not_before: Now,
-    /// Failures in a row, stored or not; decides the back-off.
+    /// Failures in a row, stored or not, but for denials; decides the back-off.
     pub tries: u32,
+    /// Engines that live and gave it no answer, since it stored something last.
+    pub denials: Denials,
     /// The replica that failed last: others first.
     pub avoid: Option<ReplicaKey>,
     /// Whether an attempt has stored a piece, or may have: another one must continue.

@@ -2,6 +2,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "one effect is looked for")]
 
 mod charge;
+mod denials;
 mod queueing;
 mod states;
 

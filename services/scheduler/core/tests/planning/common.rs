@@ -144,7 +144,7 @@ impl Cluster {
                     }
                     Step::Release { job, .. } => self.state.release(&job),
                     Step::Preempt { job, .. } => self.state.yielding(&job),
-                    Step::Expire { job } => {
+                    Step::Expire { job } | Step::GiveUp { job, .. } => {
                         self.state.remove(&job);
                     }
                 }
