@@ -175,7 +175,8 @@ pub struct ErrorBody {
     /// The engine concerned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<String>,
-    /// The HTTP status with which the engine answered.
+    /// The HTTP status with which the engine answered; 500, too, where it
+    /// reported a failure in its stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine_status: Option<u16>,
     /// The pool concerned.

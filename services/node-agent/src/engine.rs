@@ -236,13 +236,14 @@ impl Error {
         }
     }
 
-    /// The HTTP status with which it answered instead of an answer.
+    /// The HTTP status with which it answered instead of an answer. A failure
+    /// that it reports in its stream is the one that it would have begun with.
     fn status(&self) -> Option<u16> {
         match self {
             Self::Refused { status, .. } | Self::Unavailable { status, .. } => Some(*status),
+            Self::Failed(_) => Some(500),
             Self::Http(_)
             | Self::Cut(_)
-            | Self::Failed(_)
             | Self::Strange(_)
             | Self::Unfit(_)
             | Self::CannotGoOn(_) => None,
