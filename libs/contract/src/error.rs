@@ -175,6 +175,10 @@ pub struct ErrorBody {
     /// The engine concerned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<String>,
+    /// The HTTP status with which the engine answered; 500, too, where it
+    /// reported a failure in its stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine_status: Option<u16>,
     /// The pool concerned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool_id: Option<String>,
@@ -200,6 +204,7 @@ impl ErrorBody {
             code,
             message: message.into(),
             engine: None,
+            engine_status: None,
             pool_id: None,
             retriable: None,
             retry_after_ms: None,

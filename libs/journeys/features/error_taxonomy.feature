@@ -62,6 +62,11 @@ Feature: What cannot be done is refused in the same words everywhere
     When I chat with an engine that fails 1 time before it answers
     Then the answer is 200
 
+  Scenario: an engine that fails every time ends the chat soon and is named
+    When I chat with an engine that always fails, for 5 s at most
+    Then the answer is 503 with code "REPLICA_EXHAUSTED"
+    And it names the engine's status 500
+
   Scenario: an error after the start closes the stream
     When I submit a task "a" whose engine breaks in mid-answer, always
     And I follow the task "a" to its end

@@ -236,6 +236,20 @@ impl Error {
         }
     }
 
+    /// The HTTP status with which it answered instead of an answer. A failure
+    /// that it reports in its stream is the one that it would have begun with.
+    fn status(&self) -> Option<u16> {
+        match self {
+            Self::Refused { status, .. } | Self::Unavailable { status, .. } => Some(*status),
+            Self::Failed(_) => Some(500),
+            Self::Http(_)
+            | Self::Cut(_)
+            | Self::Strange(_)
+            | Self::Unfit(_)
+            | Self::CannotGoOn(_) => None,
+        }
+    }
+
     /// As the caller sees it: without any part of the request.
     #[must_use]
     pub fn body(&self, kind: EngineKind, request: &str) -> ErrorBody {
@@ -258,6 +272,7 @@ impl Error {
         };
         let mut body = ErrorBody::new(code, message);
         body.engine = Some(kind.to_string());
+        body.engine_status = self.status();
         body
     }
 }

@@ -28,6 +28,7 @@ use orchion_service::{Stop, Tasks};
 use tokio::sync::{Notify, watch};
 
 use crate::engine::roster::{Place, Roster};
+use crate::host::Reading;
 use attempt::Attempt;
 use control::{Control, Handle};
 
@@ -152,18 +153,18 @@ impl Executor {
         self.0.lock().ledger.in_hand()
     }
 
-    /// Load of each replica.
+    /// Load of each replica of a host that shows this.
     #[must_use]
-    pub fn load(&self) -> Vec<ReplicaLoad> {
+    pub fn load(&self, host: &Reading) -> Vec<ReplicaLoad> {
         let places = self.0.roster.places();
         let state = self.0.lock();
         let load = |place: Place| ReplicaLoad {
             busy: state.ledger.busy(place.engine.number),
-            id: place.replica.id,
+            loaded: place.is_loaded(),
+            memory_free_bytes: host.memory_free(place.replica.devices.as_deref()),
             slots: place.replica.slots,
             ready: place.replica.ready,
-            memory_free_bytes: None,
-            loaded: true,
+            id: place.replica.id,
         };
         places.into_iter().map(load).collect()
     }

@@ -1,32 +1,59 @@
 //! NVIDIA accelerators: the only place that knows NVML. A host without any is
 //! the usual case of the same type.
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
 use nvml_wrapper::enum_wrappers::device::TemperatureSensor;
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml};
 use orchion_contract::node::Gpu;
 
-/// The accelerators of this host. Boxed, because the library is a table of
-/// hundreds of functions that would be copied with every future it is in.
-pub(crate) struct Gpus(Option<Box<Nvml>>);
+/// The accelerators of this host.
+#[derive(Clone, Copy)]
+pub(crate) struct Gpus(Option<&'static Nvml>);
+
+/// The driver's library, once for the whole process.
+static NVML: LazyLock<Option<Nvml>> = LazyLock::new(|| match Nvml::init() {
+    Ok(nvml) => Some(nvml),
+    Err(error) => {
+        tracing::info!("no NVIDIA GPU is used: {error}");
+        None
+    }
+});
 
 impl Gpus {
     /// Looks for a driver.
     #[must_use]
     pub(crate) fn find() -> Self {
-        match Nvml::init() {
-            Ok(nvml) => Self(Some(Box::new(nvml))),
-            Err(error) => {
-                tracing::info!("no NVIDIA GPU is used: {error}");
-                Self(None)
-            }
-        }
+        Self(NVML.as_ref())
+    }
+
+    /// Memory free on each accelerator, in bytes, by its index: cheap.
+    #[must_use]
+    pub(crate) fn memory_free(&self) -> BTreeMap<u32, u64> {
+        let Some(nvml) = self.0 else {
+            return BTreeMap::new();
+        };
+        let free = |index| {
+            let memory = nvml.device_by_index(index).ok()?.memory_info().ok()?;
+            Some((index, memory.free))
+        };
+        let count = nvml.device_count().unwrap_or_default();
+        (0..count).filter_map(free).collect()
+    }
+
+    /// The accelerator of a host that has exactly one.
+    #[must_use]
+    pub(crate) fn only(&self) -> Option<u32> {
+        let count = self.0?.device_count().ok()?;
+        (count == 1).then_some(0)
     }
 
     /// Every accelerator as it is now.
     #[must_use]
     pub(crate) fn read(&self) -> Vec<Gpu> {
-        let Some(nvml) = &self.0 else {
+        let Some(nvml) = self.0 else {
             return Vec::new();
         };
         let driver = nvml.sys_driver_version().ok();

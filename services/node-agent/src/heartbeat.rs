@@ -54,16 +54,16 @@ pub async fn beat(
             false => pace.busy.min(pace.idle),
         };
         announced = next;
-        let (memory_available_bytes, cpu_percent) = meter.read();
+        let reading = meter.read(std::time::Instant::now());
         let heartbeat = Heartbeat {
             node: node.clone(),
             instance: bus.identity().instance.clone(),
             sequence,
             interval_ms: u64::try_from(next.as_millis()).unwrap_or(u64::MAX),
             running,
-            replicas: executor.load(),
-            memory_available_bytes,
-            cpu_percent,
+            replicas: executor.load(reading),
+            memory_available_bytes: reading.memory_available_bytes,
+            cpu_percent: reading.cpu_percent,
         };
         sequence += 1;
         bus.publish(&HEARTBEAT, &node, &heartbeat).await?;

@@ -1,5 +1,8 @@
 //! The host as the system describes it: the only place that knows sysinfo.
 
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
 use orchion_contract::node::{Capabilities, Cpu, Memory, Os};
 use sysinfo::{CGroupLimits, CpuRefreshKind, System};
 
@@ -60,8 +63,40 @@ impl Default for Host {
     }
 }
 
+/// How long a reading of a [`Meter`] is used again.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// Memory and load, for heartbeats: cheap.
-pub struct Meter(Option<System>);
+pub struct Meter {
+    system: Option<System>,
+    gpus: Gpus,
+    reading: Reading,
+    read_at: Option<Instant>,
+}
+
+/// What a [`Meter`] shows.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Reading {
+    /// Memory of the host that is free for new work, in bytes.
+    pub memory_available_bytes: u64,
+    /// Load of all cores, 0 to 100.
+    pub cpu_percent: f32,
+    /// Memory free on each accelerator, in bytes, by its index.
+    pub gpu_memory_free_bytes: BTreeMap<u32, u64>,
+}
+
+impl Reading {
+    /// Free memory of the accelerators that a replica runs on, all of the host
+    /// when it names none; `None` when nothing is known of them.
+    #[must_use]
+    pub fn memory_free(&self, devices: Option<&[u32]>) -> Option<u64> {
+        let is_used = |index: &u32| devices.is_none_or(|devices| devices.contains(index));
+        let free = self.gpu_memory_free_bytes.iter();
+        let mut free = free.filter(|(index, _)| is_used(index)).peekable();
+        free.peek()?;
+        Some(free.map(|(_, bytes)| bytes).sum())
+    }
+}
 
 impl Meter {
     /// The first reading of the load is since the start.
@@ -71,20 +106,32 @@ impl Meter {
         if let Some(system) = &mut system {
             system.refresh_cpu_usage();
         }
-        Self(system)
+        Self {
+            system,
+            gpus: Gpus::find(),
+            reading: Reading::default(),
+            read_at: None,
+        }
     }
 
-    /// Free memory in bytes, and the load of all cores, 0 to 100.
-    pub fn read(&mut self) -> (u64, f32) {
-        let Some(system) = &mut self.0 else {
-            return (0, 0.0);
-        };
-        system.refresh_memory();
-        system.refresh_cpu_usage();
-        (
-            available(system),
-            system.global_cpu_usage().clamp(0.0, 100.0),
-        )
+    /// What the host shows at `now`; a reading of the last second is used again.
+    pub fn read(&mut self, now: Instant) -> &Reading {
+        let is_fresh = |at: Instant| now.saturating_duration_since(at) < FRESH;
+        if !self.read_at.is_some_and(is_fresh) {
+            self.read_at = Some(now);
+            self.refresh();
+        }
+        &self.reading
+    }
+
+    fn refresh(&mut self) {
+        if let Some(system) = &mut self.system {
+            system.refresh_memory();
+            system.refresh_cpu_usage();
+            self.reading.memory_available_bytes = available(system);
+            self.reading.cpu_percent = system.global_cpu_usage().clamp(0.0, 100.0);
+        }
+        self.reading.gpu_memory_free_bytes = self.gpus.memory_free();
     }
 }
 
@@ -155,6 +202,30 @@ fn os() -> Os {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_meter_reads_the_host_once_a_second_at_most() {
+        let (mut meter, now) = (Meter::new(), Instant::now());
+        let first = meter.read(now).clone();
+        assert!(first.memory_available_bytes > 0);
+        meter.reading.memory_available_bytes = 1;
+        let soon = now + Duration::from_millis(999);
+        assert_eq!(meter.read(soon).memory_available_bytes, 1);
+        let later = now + Duration::from_secs(1);
+        assert!(meter.read(later).memory_available_bytes > 1);
+    }
+
+    #[test]
+    fn free_memory_is_that_of_the_accelerators_a_replica_runs_on() {
+        let reading = Reading {
+            gpu_memory_free_bytes: BTreeMap::from([(0, 10), (1, 200)]),
+            ..Reading::default()
+        };
+        assert_eq!(reading.memory_free(None), Some(210));
+        assert_eq!(reading.memory_free(Some(&[1])), Some(200));
+        assert_eq!(reading.memory_free(Some(&[])), None);
+        assert_eq!(Reading::default().memory_free(None), None);
+    }
 
     #[test]
     fn a_host_has_cores_memory_and_a_system() {

@@ -62,7 +62,8 @@ pub struct Timeline {
     /// A node was chosen for the last attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub assigned_ms: Option<UnixMs>,
-    /// The agent of the last attempt took the order.
+    /// The agent of the last attempt took the order. While the job runs, this is
+    /// when the scheduler learnt of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_ms: Option<UnixMs>,
     /// The engine said its first piece in the last attempt.

@@ -1,5 +1,7 @@
 //! Steps: chats, as OpenAI's clients ask for them.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use cucumber::{then, when};
 use hyper::Method;
@@ -88,6 +90,14 @@ async fn chat(journey: &mut Journey) {
 async fn failing(journey: &mut Journey, times: u32) {
     let ask = Ask::new(5).fault(Fault::new(FaultKind::Error).times(times));
     journey.chat(&ask, &[]).await;
+}
+
+#[when(expr = "I chat with an engine that always fails, for {int} s at most")]
+async fn hopeless(journey: &mut Journey, most_s: u64) {
+    let ask = Ask::new(5).fault(Fault::new(FaultKind::Error));
+    let chat = journey.chat(&ask, &[]);
+    let soon = tokio::time::timeout(Duration::from_secs(most_s), chat);
+    soon.await.expect("an answer that comes soon");
 }
 
 #[when(expr = "I begin a streamed chat")]

@@ -269,6 +269,11 @@ fn status_and_code(journey: &mut Journey, status: u16, code: String) {
     assert_eq!(failure(answer)["code"], code);
 }
 
+#[then(expr = "it names the engine's status {int}")]
+fn engine_status(journey: &mut Journey, status: u64) {
+    assert_eq!(failure(journey.answer())["engine_status"], status);
+}
+
 #[then(regex = r"^it says whether a retry helps: (yes|no)$")]
 fn retriable(journey: &mut Journey, helps: String) {
     let answer = journey.answer();

@@ -182,7 +182,7 @@ impl State {
     pub(super) fn follow(&mut self, scheduler: u8, next: Next) {
         match next {
             Next::Nothing => {}
-            Next::Running => self.mark_running(scheduler),
+            Next::Running { .. } => self.mark_running(scheduler),
             Next::Ended(end) => self.end(scheduler, wire::outcome(end.outcome)),
             // Somebody else holds the lease: this one learns that it does not.
             Next::Outranked(_) => self.session_ends(scheduler, Scheduler::Standby),

@@ -224,7 +224,11 @@ impl ChatStream {
                     self.out.clear();
                     self.chunks.begin_again();
                 }
-                Shown::Restarted { .. } => return Err(cannot_take_back()),
+                Shown::Restarted { .. } => {
+                    // It is our stream that ends: the caller has not hung up.
+                    self.running.done();
+                    return Err(cannot_take_back(self.running.follower.job()));
+                }
                 Shown::Ended(end) => {
                     self.has_ended = true;
                     self.running.done();
@@ -285,10 +289,13 @@ pub(crate) fn overdue() -> Error {
     )
 }
 
-fn cannot_take_back() -> Error {
+/// The job goes on: its new answer can be read as a task.
+fn cannot_take_back(job: JobId) -> Error {
     Error::new(
         ErrorCode::WorkerReset,
-        "the engine went away and the answer cannot be continued where it stopped; ask again",
+        format!(
+            "the engine went away and the answer starts over; read the new one at /v1/tasks/{job}/stream, or ask again"
+        ),
     )
 }
 

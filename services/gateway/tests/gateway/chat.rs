@@ -188,12 +188,31 @@ async fn a_restart_of_what_was_seen_is_an_error() {
     };
     let (stream, (submit, mut agent)) = tokio::join!(opened, told);
     agent.restarts().await;
-    agent.says(&["right"]).await;
     let events = stream.unwrap().collect().await.unwrap();
     let last: Value = serde_json::from_str(&events.last().unwrap().data).unwrap();
     assert_eq!(last["error"]["code"], "WORKER_RESET");
-    // Nobody waits for the rest.
-    assert_eq!(cluster.canceled().await.job, submit.job);
+    let task = format!("/v1/tasks/{}/stream", submit.job);
+    let message = last["error"]["message"].as_str().unwrap();
+    assert!(message.contains(&task), "{message}");
+
+    // The job has not ended with the stream: what it says now is there for whoever asks.
+    agent.says(&["right"]).await;
+    agent.completes().await;
+    let again = gateway.http.events(&task, &[]).await.unwrap();
+    let events = again.collect().await.unwrap();
+    let kinds: Vec<&str> = events.iter().map(|event| event.event.as_str()).collect();
+    let expected = ["started", "token", "metrics", "restart", "token", "end"];
+    assert_eq!(kinds, expected);
+    // A chat that is canceled after it shows that none was before.
+    let marker = gateway.http.post_events("/v1/chat/completions", &body);
+    let submitted = async {
+        let submit = cluster.submitted().await;
+        cluster.agent(&submit).says(&["one"]).await;
+        submit
+    };
+    let (marker, after) = tokio::join!(marker, submitted);
+    drop(marker);
+    assert_eq!(cluster.canceled().await.job, after.job);
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 
 use super::{EngineAdapter, Probed, Served};
 use crate::config::EngineSettings;
+use crate::gpu::Gpus;
 
 /// Requests at once, where neither the engine nor the owner says.
 const USUAL_SLOTS: u32 = 4;
@@ -67,9 +68,20 @@ impl Engine {
             continuation: self.settings.continuation.unwrap_or(probed.continuation),
             ready: true,
             workloads: workloads(kind).to_vec(),
-            devices: None,
+            devices: self.devices(),
             memory_per_token_bytes: None,
         }
+    }
+
+    /// The accelerators that it runs on, where that is certain: a starter uses
+    /// none, and on a host with one there is no other.
+    fn devices(&self) -> Option<Vec<u32>> {
+        if self.adapter.kind() == EngineKind::Starter {
+            return Some(Vec::new());
+        }
+        let is_here = self.adapter.client().target().is_loopback();
+        let only = Gpus::find().only().filter(|_| is_here)?;
+        Some(vec![only])
     }
 }
 
@@ -107,6 +119,20 @@ pub struct Place {
 }
 
 impl Place {
+    /// Whether its weights are in memory. A llama-server and a starter load their
+    /// one model before they answer; what others do is their own affair.
+    #[must_use]
+    pub fn is_loaded(&self) -> bool {
+        match self.replica.engine.kind {
+            EngineKind::LlamaCpp | EngineKind::Starter => self.replica.ready,
+            EngineKind::Ollama
+            | EngineKind::Vllm
+            | EngineKind::Exo
+            | EngineKind::OpenAi
+            | EngineKind::Unknown => true,
+        }
+    }
+
     /// What the ledger needs to know of it.
     #[must_use]
     pub fn seat(&self) -> Seat {
@@ -265,6 +291,34 @@ impl Default for Roster {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::http::{Client, Target};
+    use crate::engine::starter::Starter;
+    use orchion_contract::node::Continuation;
+
+    #[test]
+    fn a_starter_runs_on_no_accelerator_and_is_loaded_while_it_answers() {
+        let target = Target::parse("http://127.0.0.1:9").unwrap();
+        let adapter = Box::new(Starter::new(Client::new(target, None)));
+        let roster = Roster::new();
+        let engine = roster.add("starter", adapter, EngineSettings::new(EngineKind::Starter));
+        let tiny = Served {
+            name: "tiny".to_owned(),
+            ctx: None,
+            digest: None,
+        };
+        let probed = Probed {
+            version: None,
+            models: vec![tiny],
+            slots: None,
+            continuation: Continuation::Ids,
+        };
+        roster.serves(&engine, engine.replicas(&probed));
+        let place = || roster.places().remove(0);
+        assert_eq!(place().replica.devices, Some(Vec::new()));
+        assert!(place().is_loaded());
+        roster.is_down(&engine);
+        assert!(!place().is_loaded());
+    }
 
     #[test]
     fn replica_ids_are_safe_tokens_and_tell_models_apart() {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use orchion_contract::job::{AttemptOutcome, CancelReason, CancelReply, Outcome, RunReply};
+use orchion_contract::subjects::HEARTBEAT;
 use orchion_contract::transcript::Entry;
 use orchion_contract::{ErrorCode, InstanceId, JobId, ReplicaId};
 use orchion_testkit::mock_engine::Options;
@@ -40,6 +41,28 @@ async fn the_same_order_again_is_running_and_then_ended() {
     cluster.end(&order).await;
     assert!(matches!(cluster.run(&order).await, RunReply::Ended { .. }));
     assert_eq!(engine.stats().requests, 1);
+}
+
+#[tokio::test]
+async fn a_heartbeat_tells_how_full_the_host_and_its_replicas_are() {
+    let engine = MockEngine::named("a");
+    let cluster = Cluster::with(&engine).await;
+    let mut beats = cluster.bus.subscribe(HEARTBEAT).await.unwrap();
+    cluster.bus.flush().await.unwrap();
+    let order = cluster.order(&Ask::new(20_000).pace_us(1_000));
+    cluster.accepted(&order).await;
+    let beat = loop {
+        let next = tokio::time::timeout(PATIENCE, beats.next());
+        let (_, beat) = next.await.expect("a heartbeat").unwrap();
+        if !beat.running.is_empty() {
+            break beat;
+        }
+    };
+    assert!(beat.memory_available_bytes > 0);
+    let load = &beat.replicas[0];
+    // What such an engine has loaded is not known: it counts as loaded.
+    assert_eq!((load.busy, load.ready, load.loaded), (1, true, true));
+    cluster.cancel(&order, CancelReason::Client).await;
 }
 
 #[tokio::test]
@@ -207,18 +230,20 @@ async fn an_engine_that_breaks_off_leaves_what_it_said_and_no_final() {
 async fn an_engine_that_cannot_answer_now_is_no_end_of_the_job() {
     let engine = MockEngine::named("a");
     let cluster = Cluster::with(&engine).await;
-    for (kind, code) in [
-        (FaultKind::Overloaded, ErrorCode::PoolUnready),
-        (FaultKind::Error, ErrorCode::PoolUnready),
-        (FaultKind::Drop, ErrorCode::WorkerReset),
+    for (kind, code, status) in [
+        (FaultKind::Overloaded, ErrorCode::PoolUnready, Some(503)),
+        (FaultKind::Error, ErrorCode::PoolUnready, Some(500)),
+        (FaultKind::Drop, ErrorCode::WorkerReset, None),
+        (FaultKind::ErrorEvent, ErrorCode::WorkerReset, Some(500)),
     ] {
-        let order = cluster.order(&Ask::new(5).fault(Fault::new(kind)));
+        let order = cluster.order(&Ask::new(5).fault(Fault::new(kind).at(0)));
         cluster.accepted(&order).await;
         let told = cluster.end(&order).await;
         let AttemptOutcome::Failed { error } = told.how else {
             panic!("{kind}: expected a failure, got {:?}", told.how);
         };
         assert_eq!((error.code, told.stored), (code, false), "{kind}");
+        assert_eq!(error.engine_status, status, "{kind}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! What follows from the end of an attempt, or from an agent's refusal.
 
 use crate::Now;
+use crate::doubt::is_denial;
 use crate::state::{JobView, Phase, ReplicaKey};
 use orchion_contract::job::{AttemptEnd, AttemptOutcome, JobEnd, MAX_ATTEMPTS, RunReply};
 use orchion_contract::{ErrorBody, ErrorCode};
@@ -8,6 +9,9 @@ use std::time::Duration;
 
 /// Failures in a row that stored nothing before a job fails.
 const MAX_TRIES: u32 = 12;
+/// Pause before a replica that gave no answer is asked once more, doubled with
+/// each one. Others are asked at once.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
 /// What to do with a job now.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,7 +19,10 @@ pub enum Next {
     /// Nothing: the news is of another attempt, or it is known.
     Nothing,
     /// Its agent has it.
-    Running,
+    Running {
+        /// Since now; else since before, and nobody has said since when.
+        anew: bool,
+    },
     /// It has ended.
     Ended(Box<JobEnd>),
     /// It waits again.
@@ -30,6 +37,8 @@ pub enum Next {
         failed: bool,
         /// The replica has no slot until it reports again.
         busy: bool,
+        /// What its engine, which lives, had instead of an answer.
+        denial: Option<Box<ErrorBody>>,
     },
     /// It has failed for good.
     GiveUp(ErrorBody),
@@ -74,7 +83,8 @@ pub fn after_reply(job: &JobView, attempt: u32, reply: Option<&RunReply>, now: N
         };
     }
     match reply {
-        Some(RunReply::Accepted | RunReply::Running) => Next::Running,
+        Some(RunReply::Accepted) => Next::Running { anew: true },
+        Some(RunReply::Running) => Next::Running { anew: false },
         Some(RunReply::Ended { end }) => after_end(job, end, now),
         Some(RunReply::Stale { epoch }) => Next::Outranked(*epoch),
         // What it answers to was taken back meanwhile.
@@ -103,24 +113,52 @@ fn failed(job: &JobView, error: &ErrorBody, stored: bool, now: Now) -> Next {
     if !error.is_retriable() {
         return Next::GiveUp(error.clone());
     }
+    if !stored && is_denial(error) {
+        return denied(job, error, now);
+    }
     if failures >= MAX_ATTEMPTS || job.tries + 1 >= MAX_TRIES {
-        let message = format!(
-            "no replica is left after {} attempts; the last one said: {}",
-            job.record.attempt, error.message
-        );
-        // A caller who waited for silent engines is told so.
-        let code = match error.code == ErrorCode::DecodeTimeout {
-            true => ErrorCode::DecodeTimeout,
-            false => ErrorCode::ReplicaExhausted,
-        };
-        return Next::GiveUp(ErrorBody::new(code, message));
+        return Next::GiveUp(exhausted(job, error));
     }
     again(job, now, stored, true, false)
 }
 
+/// No replica is left; the last one said this.
+pub(crate) fn exhausted(job: &JobView, last: &ErrorBody) -> ErrorBody {
+    let message = format!(
+        "no replica is left after {} attempts; the last one said: {}",
+        job.record.attempt, last.message
+    );
+    // A caller who waited for silent engines is told so.
+    let code = match last.code == ErrorCode::DecodeTimeout {
+        true => ErrorCode::DecodeTimeout,
+        false => ErrorCode::ReplicaExhausted,
+    };
+    ErrorBody {
+        engine: last.engine.clone(),
+        engine_status: last.engine_status,
+        ..ErrorBody::new(code, message)
+    }
+}
+
+/// Its engine lives and fails. Whether another one is left to ask is for the
+/// plan to see.
+fn denied(job: &JobView, error: &ErrorBody, now: Now) -> Next {
+    Next::Again {
+        not_before: now + FIRST_PAUSE * (1 << job.denials.count.min(2)),
+        avoid: place(job),
+        counts: false,
+        failed: true,
+        busy: false,
+        denial: Some(Box::new(error.clone())),
+    }
+}
+
+fn place(job: &JobView) -> Option<ReplicaKey> {
+    let assigned = job.record.assigned.as_ref()?;
+    Some((assigned.node.clone(), assigned.replica.clone()))
+}
+
 fn again(job: &JobView, now: Now, counts: bool, failed: bool, busy: bool) -> Next {
-    let assigned = job.record.assigned.as_ref();
-    let avoid = assigned.map(|assigned| (assigned.node.clone(), assigned.replica.clone()));
     let wait = if busy {
         Duration::from_millis(20)
     } else {
@@ -128,10 +166,11 @@ fn again(job: &JobView, now: Now, counts: bool, failed: bool, busy: bool) -> Nex
     };
     Next::Again {
         not_before: now + wait,
-        avoid,
+        avoid: place(job),
         counts,
         failed,
         busy,
+        denial: None,
     }
 }
 
@@ -144,6 +183,7 @@ fn nobody(now: Now) -> Next {
         counts: false,
         failed: false,
         busy: false,
+        denial: None,
     }
 }
 

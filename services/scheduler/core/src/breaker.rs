@@ -19,17 +19,21 @@ pub struct Breaker {
     /// Rests in a row.
     rests: u32,
     rests_until: Option<Now>,
+    /// Whether the last failure was the answer of an engine that lives.
+    lives: bool,
 }
 
 impl Breaker {
     /// An attempt that was ordered at `ordered_at` failed. All that one death
     /// takes along count as one: those ordered before the last failure.
-    pub fn failed(&mut self, ordered_at: Now, now: Now) {
+    /// The engine may live and have answered with that failure.
+    pub fn failed(&mut self, ordered_at: Now, now: Now, lives: bool) {
         if self.failures > 0 && ordered_at <= self.failed_at {
             return;
         }
         self.failures += 1;
         self.failed_at = now;
+        self.lives = lives;
         if self.failures >= THRESHOLD || self.rests > 0 {
             let rest = FIRST_REST * (1 << self.rests.min(5));
             self.rests += 1;
@@ -46,6 +50,13 @@ impl Breaker {
     #[must_use]
     pub fn rests_until(&self, now: Now) -> Option<Now> {
         self.rests_until.filter(|until| *until > now)
+    }
+
+    /// Whether its engine lives and fails: whoever has nowhere else to go need
+    /// not wait for the end of the rest to learn the same.
+    #[must_use]
+    pub fn is_of_the_living(&self) -> bool {
+        self.lives
     }
 
     /// Whether it rested and has not proved itself since: one job at a time.
@@ -68,11 +79,11 @@ mod tests {
         let mut breaker = Breaker::default();
         for n in 1..=3 {
             assert_eq!(breaker.rests_until(at(n * 100)), None);
-            breaker.failed(at(n * 100), at(n * 100 + 10));
+            breaker.failed(at(n * 100), at(n * 100 + 10), false);
         }
         assert_eq!(breaker.rests_until(at(311)), Some(at(2310)));
         assert!(!breaker.is_on_trial(at(311)) && breaker.is_on_trial(at(2310)));
-        breaker.failed(at(2400), at(2410));
+        breaker.failed(at(2400), at(2410), false);
         assert_eq!(breaker.rests_until(at(2411)), Some(at(6410)));
         breaker.reset();
         assert_eq!(breaker, Breaker::default());
@@ -82,7 +93,7 @@ mod tests {
     fn one_death_is_one_failure() {
         let mut breaker = Breaker::default();
         for job in 0..20 {
-            breaker.failed(at(job), at(1000 + job));
+            breaker.failed(at(job), at(1000 + job), false);
         }
         assert_eq!(breaker.rests_until(at(1100)), None);
     }
@@ -91,7 +102,7 @@ mod tests {
     fn no_rest_is_longer_than_a_minute() {
         let mut breaker = Breaker::default();
         for n in 1..40 {
-            breaker.failed(at(n * 1_000_000), at(n * 1_000_000));
+            breaker.failed(at(n * 1_000_000), at(n * 1_000_000), false);
         }
         let until = breaker.rests_until(at(39_000_000)).unwrap();
         assert_eq!(until, at(39_060_000));

@@ -2,7 +2,7 @@
 
 use crate::Now;
 use crate::state::{ClusterState, JobView, NodeView, ReplicaKey, ReplicaView};
-use orchion_contract::job::Workload;
+use orchion_contract::job::{MAX_ATTEMPTS, Workload};
 use orchion_contract::node::{Continuation, NodeState};
 use orchion_contract::placement::{FilterName, PlacementMode, PlacementSpec};
 
@@ -77,17 +77,28 @@ pub(crate) fn removed_by(
     if view.replica.ctx.is_some_and(too_long) {
         return Some(FilterName::Context);
     }
-    let on_trial = view.breaker.is_on_trial(now) && candidate.used > 0;
-    if on_trial || view.breaker.rests_until(now).is_some() {
-        return Some(FilterName::Breaker);
-    }
     if view.memory_free == 0 && state.settings().pool(&job.record.model).gpu_only {
         return Some(FilterName::GpuOnly);
     }
     if state.memory_for(job, view) > candidate.memory_left {
         return Some(FilterName::Memory);
     }
-    (candidate.used >= view.replica.slots).then_some(FilterName::NoFreeSlot)
+    if candidate.used >= view.replica.slots {
+        return Some(FilterName::NoFreeSlot);
+    }
+    // The last one: whom nothing else keeps away may do for want of others.
+    let on_trial = view.breaker.is_on_trial(now) && candidate.used > 0;
+    (on_trial || view.breaker.rests_until(now).is_some()).then_some(FilterName::Breaker)
+}
+
+/// Whether the job must go on behind its prefix: some replica could, though
+/// perhaps not now. Who was denied an answer too often may start over.
+pub(crate) fn is_tied(state: &ClusterState, job: &JobView, now: Now) -> bool {
+    let could = |candidate: Candidate<'_>| {
+        let candidate = candidate.emptied();
+        removed_by(state, job, &candidate, now).is_none() && can_continue(job, candidate.view)
+    };
+    job.has_prefix && job.denials.count < MAX_ATTEMPTS && candidates(state, job).any(could)
 }
 
 /// Whether this replica does such work; one that names none does any.

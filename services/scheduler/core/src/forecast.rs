@@ -1,7 +1,8 @@
 //! When waiting jobs start: the queue run forward over the slots.
 
 use crate::Now;
-use crate::filter::{Candidate, goes_on, removed_by};
+use crate::doubt::doubt;
+use crate::filter::{Candidate, goes_on};
 use crate::num::{f64_of, ms_of};
 use crate::state::{ClusterState, JobView, Phase, ReplicaKey};
 use orchion_contract::job::Priority;
@@ -153,6 +154,7 @@ impl<'a> Run<'a> {
         let index = self.replicas.len();
         self.replicas.push(key);
         let rests = view.breaker.rests_until(self.now);
+        let rests = rests.filter(|_| !view.breaker.is_of_the_living());
         let earliest = rests.map_or(0, |until| millis(until.saturating_sub(self.now)));
         let mut number = 0;
         let placed = self.state.placed_on(&key.0);
@@ -251,9 +253,8 @@ impl<'a> Run<'a> {
             .replicas
             .get(replica)
             .and_then(|key| Candidate::of(self.state, key));
-        candidate.is_some_and(|candidate| {
-            removed_by(self.state, job, &candidate.emptied(), self.now).is_none()
-        })
+        candidate
+            .is_some_and(|candidate| doubt(self.state, job, &candidate.emptied(), self.now).is_ok())
     }
 
     /// Takes a slot, and says when it is free; a batch job on it is displaced.

@@ -15,9 +15,12 @@ use crate::gateways::Gateways;
 use crate::outlook::Outlook;
 use crate::report::Decided;
 use crate::{
-    ClusterState, Effect, Input, Ledger, Moment, Note, Now, Phase, Settings, Step, Token, plan,
+    ClusterState, Effect, Input, JobView, Ledger, Moment, Note, Now, Phase, Settings, Step, Token,
+    plan,
 };
-use orchion_contract::job::{Admission, CancelOrder, CancelReason, Job, JobEvent, RunOrder};
+use orchion_contract::job::{
+    Admission, CancelOrder, CancelReason, Job, JobEvent, JobState, RunOrder,
+};
 use orchion_contract::placement::DecisionOutcome;
 use orchion_contract::progress::{Progress, ProgressEvent};
 use orchion_contract::transcript::Mark;
@@ -88,6 +91,8 @@ pub struct Holder {
     unheard: BTreeSet<(Now, JobId)>,
     next_look: Now,
     must_plan: bool,
+    /// Jobs that came since the last plan.
+    newcomers: Vec<JobId>,
 }
 
 impl Holder {
@@ -111,6 +116,7 @@ impl Holder {
             unheard: BTreeSet::new(),
             next_look: Now::ZERO,
             must_plan: true,
+            newcomers: Vec::new(),
         }
     }
 
@@ -200,6 +206,13 @@ impl Holder {
                 self.perform(step);
             }
         }
+        for job in std::mem::take(&mut self.newcomers) {
+            // Who is placed at once never waits.
+            let waits = |job: &JobView| job.phase == Phase::Queued;
+            if self.state.job(&job).is_some_and(waits) {
+                self.tell_state(&job, "it waits for a slot");
+            }
+        }
         for job in std::mem::take(&mut self.touched) {
             self.write(&job);
         }
@@ -243,6 +256,7 @@ impl Holder {
                 self.release(&job, reason, ProgressEvent::Requeued);
             }
             Step::Preempt { job, by } => self.preempt(&job, &by),
+            Step::GiveUp { job, error } => self.fail(&job, error),
             Step::Expire { job } => self.stop(&job, CancelReason::Deadline),
         }
     }
@@ -365,7 +379,7 @@ impl Holder {
 
     fn tell_state(&mut self, id: &JobId, reason: &str) {
         if let Some(job) = self.state.job(id) {
-            let event = event(&job.record, self.at, reason);
+            let event = event(&job.record, job.state(), self.at, reason);
             self.effects.push_back(Effect::TellState(event));
         }
     }
@@ -424,10 +438,10 @@ impl Holder {
     }
 }
 
-fn event(record: &Job, at: Moment, reason: &str) -> JobEvent {
+fn event(record: &Job, state: JobState, at: Moment, reason: &str) -> JobEvent {
     JobEvent {
         job: record.id,
-        state: record.state,
+        state,
         attempt: record.attempt,
         node: record.assigned.as_ref().map(|to| to.node.clone()),
         at_ms: at.unix_ms,

@@ -1,17 +1,19 @@
 //! Which replica each waiting job of one pool goes to.
 
 use crate::Now;
+use crate::attempt::exhausted;
+use crate::doubt::{Doubt, doubt};
 use crate::filter::{
-    Candidate, can_continue, candidates, falls_back, goes_on, is_preferred, removed_by,
+    Candidate, can_continue, candidates, falls_back, goes_on, is_preferred, is_tied, removed_by,
 };
 use crate::plan::{Plan, Step};
 use crate::policy::PoolPolicy;
 use crate::report::{Decided, decided};
 use crate::score::{Load, Score};
 use crate::state::{ClusterState, JobView, Phase, ReplicaKey};
-use orchion_contract::job::{Assignment, Priority};
+use orchion_contract::job::{Assignment, MAX_ATTEMPTS, Priority};
 use orchion_contract::placement::FilterName;
-use orchion_contract::{JobId, ModelName, UnixMs};
+use orchion_contract::{ErrorBody, JobId, ModelName, UnixMs};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How often a batch job gives its slot away; then it is left to end.
@@ -36,6 +38,7 @@ pub(crate) fn place(state: &ClusterState, now: Now, unix_ms: UnixMs, plan: &mut 
                     });
                 }
                 Choice::Later(at) => plan.look_again(at),
+                Choice::GiveUp(error) => plan.steps.push(Step::GiveUp { job: *id, error }),
                 Choice::Nowhere { rests_until } => {
                     if let Some(at) = rests_until {
                         plan.look_again(at);
@@ -94,6 +97,7 @@ enum Way {
 enum Choice<'a> {
     Replica(Chosen<'a>),
     Later(Now),
+    GiveUp(ErrorBody),
     Nowhere { rests_until: Option<Now> },
 }
 
@@ -147,13 +151,20 @@ impl<'a> Room<'a> {
     }
 
     fn choose(&self, job: &JobView) -> Choice<'a> {
-        let tied = self.is_tied(job);
+        let tied = is_tied(self.state, job, self.now);
         let rests = self.now < job.not_before;
         if rests && job.avoid.is_none() {
             // It waits wherever it goes next.
             return Choice::Later(job.not_before);
         }
-        let (mut rests_until, mut last_resort) = (None, None);
+        if let Some(said) = &job.denials.said
+            && job.denials.count >= MAX_ATTEMPTS
+            && !self.is_there_better(job, tied, Doubt::Denied)
+        {
+            return Choice::GiveUp(exhausted(job, said));
+        }
+        let mut rests_until = None;
+        let mut second_best: Option<(Doubt, Chosen<'a>)> = None;
         let choices: &[bool] = if falls_back(job) {
             &[false, true]
         } else {
@@ -161,15 +172,15 @@ impl<'a> Room<'a> {
         };
         for fallback in choices.iter().copied() {
             for candidate in self.free() {
-                match removed_by(self.state, job, &candidate, self.now) {
-                    None => {}
-                    Some(FilterName::Breaker) => {
+                let doubt = match doubt(self.state, job, &candidate, self.now) {
+                    Ok(doubt) => doubt,
+                    Err(FilterName::Breaker) => {
                         let until = candidate.view.breaker.rests_until(self.now);
                         rests_until = sooner(rests_until, until);
                         continue;
                     }
-                    Some(_) => continue,
-                }
+                    Err(_) => continue,
+                };
                 let wanted = fallback || is_preferred(job, &candidate);
                 if !wanted || (tied && !can_continue(job, candidate.view)) {
                     continue;
@@ -179,28 +190,33 @@ impl<'a> Room<'a> {
                     tied,
                     fallback,
                 };
-                if job.avoid.as_ref() != Some(candidate.key) {
+                if doubt == Doubt::None {
                     return Choice::Replica(chosen);
                 }
-                last_resort.get_or_insert(chosen);
+                if second_best.as_ref().is_none_or(|(best, _)| doubt < *best) {
+                    second_best = Some((doubt, chosen));
+                }
             }
         }
-        match last_resort {
+        match second_best {
             _ if rests => Choice::Later(job.not_before),
-            Some(chosen) => Choice::Replica(chosen),
+            Some((doubt, _)) if doubt >= Doubt::Rests && self.is_there_better(job, tied, doubt) => {
+                Choice::Nowhere { rests_until }
+            }
+            Some((_, chosen)) => Choice::Replica(chosen),
             None => Choice::Nowhere { rests_until },
         }
     }
 
-    /// Whether the job must go on behind its prefix: some replica could, though
-    /// perhaps not now.
-    fn is_tied(&self, job: &JobView) -> bool {
-        let could = |candidate: Candidate<'_>| {
+    /// Whether some replica could take the job that is trusted more than this,
+    /// though perhaps not now.
+    fn is_there_better(&self, job: &JobView, tied: bool, than: Doubt) -> bool {
+        candidates(self.state, job).any(|candidate| {
             let candidate = candidate.emptied();
-            removed_by(self.state, job, &candidate, self.now).is_none()
-                && can_continue(job, candidate.view)
-        };
-        job.has_prefix && candidates(self.state, job).any(could)
+            let is_wanted = is_preferred(job, &candidate) || falls_back(job);
+            let may_go = is_wanted && (!tied || can_continue(job, candidate.view));
+            may_go && doubt(self.state, job, &candidate, self.now).is_ok_and(|doubt| doubt < than)
+        })
     }
 
     fn take(&mut self, candidate: &Candidate<'a>, job: &JobView) {

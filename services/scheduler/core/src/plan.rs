@@ -6,7 +6,7 @@ use crate::report::Decided;
 use crate::state::{ClusterState, Phase};
 use orchion_contract::job::Assignment;
 use orchion_contract::node::NodeState;
-use orchion_contract::{JobId, ModelName, UnixMs};
+use orchion_contract::{ErrorBody, JobId, ModelName, UnixMs};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -33,6 +33,13 @@ pub enum Step {
         job: JobId,
         /// The interactive one.
         by: JobId,
+    },
+    /// Every replica that could take the job has failed it.
+    GiveUp {
+        /// The job.
+        job: JobId,
+        /// What its caller is told.
+        error: ErrorBody,
     },
     /// The job's time is over.
     Expire {

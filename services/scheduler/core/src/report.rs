@@ -2,7 +2,8 @@
 
 use crate::Now;
 use crate::filter::{
-    Candidate, can_continue, candidates, falls_back, is_pinned, is_preferred, removed_by, sentence,
+    Candidate, can_continue, candidates, falls_back, is_pinned, is_preferred, is_tied, removed_by,
+    sentence,
 };
 use crate::forecast::predicted_start_ms;
 use crate::state::{ClusterState, JobView, Phase, ReplicaKey};
@@ -170,7 +171,9 @@ fn set_aside_by(job: &JobView, candidate: &Candidate<'_>, tied: bool) -> Option<
     if !is_preferred(job, candidate) && !falls_back(job) {
         return Some(FilterName::Prefer);
     }
-    (job.avoid.as_ref() == Some(candidate.key)).then_some(FilterName::FailedLast)
+    let failed =
+        job.avoid.as_ref() == Some(candidate.key) || job.denials.by.contains(candidate.key);
+    failed.then_some(FilterName::FailedLast)
 }
 
 fn place((node, replica): ReplicaKey) -> Place {
@@ -232,11 +235,7 @@ fn explanation(record: &Job, decisions: &VecDeque<Decided>, summary: String) -> 
 
 /// How every candidate of a waiting job looks now.
 fn as_it_looks(state: &ClusterState, job: &JobView, now: Now, unix_ms: UnixMs) -> Decision {
-    let could = |candidate: Candidate<'_>| {
-        let candidate = candidate.emptied();
-        removed_by(state, job, &candidate, now).is_none() && can_continue(job, candidate.view)
-    };
-    let tied = job.has_prefix && candidates(state, job).any(could);
+    let tied = is_tied(state, job, now);
     let pool: Vec<Candidate<'_>> = candidates(state, job).take(MAX_VERDICTS).collect();
     let parts = pool
         .chunks(KEPT)

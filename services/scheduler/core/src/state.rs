@@ -7,12 +7,13 @@ mod views;
 pub use views::{JobView, NodeView, Phase, ReplicaView};
 
 use crate::Now;
+use crate::doubt::Denials;
 use crate::experience::{Demand, Experience};
 use crate::policy::Settings;
 use crate::score::Score;
 use orchion_contract::job::{Assignment, Job, JobState, Priority};
 use orchion_contract::node::{Heartbeat, Node, NodeState};
-use orchion_contract::{JobId, ModelName, NodeId, ReplicaId};
+use orchion_contract::{JobId, ModelName, NodeId, ReplicaId, UnixMs};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A replica in the cluster.
@@ -233,8 +234,10 @@ impl ClusterState {
             not_before: Now::ZERO,
             tries: 0,
             avoid: None,
+            denials: Denials::default(),
             has_prefix,
             stop_reason: None,
+            started_ms: None,
             ordered_at: now,
             deadline,
             demand: view_demand,
@@ -284,19 +287,22 @@ impl ClusterState {
             job.record.attempt += 1;
             job.record.state = JobState::Assigned;
             job.record.assigned = Some(assignment);
+            job.started_ms = None;
             job.phase = phase;
         }
         self.reserve(id);
         self.count_in(id);
     }
 
-    /// Its agent has it.
-    pub fn running(&mut self, id: &JobId) {
-        if let Some(job) = self.jobs.get_mut(id)
-            && job.phase == Phase::Ordered
-        {
-            job.phase = Phase::Running;
-        }
+    /// Its agent has it since `started_ms`: whether that is news.
+    pub fn running(&mut self, id: &JobId, started_ms: UnixMs) -> bool {
+        let job = self.jobs.get_mut(id);
+        let Some(job) = job.filter(|job| job.phase == Phase::Ordered) else {
+            return false;
+        };
+        job.phase = Phase::Running;
+        job.started_ms = Some(started_ms);
+        true
     }
 
     /// It was asked to give its slot away.
@@ -314,6 +320,7 @@ impl ClusterState {
         self.count_out(id);
         if let Some(job) = self.jobs.get_mut(id) {
             job.record.state = JobState::Pending;
+            job.started_ms = None;
             job.phase = Phase::Queued;
         }
         self.enqueue(id);
@@ -437,10 +444,11 @@ impl ClusterState {
         }
     }
 
-    /// An attempt that was ordered at `ordered_at` failed for a reason of its replica.
-    pub fn attempt_failed(&mut self, key: &ReplicaKey, ordered_at: Now, now: Now) {
+    /// An attempt that was ordered at `ordered_at` failed for a reason of its
+    /// replica, whose engine may live and have said so.
+    pub fn attempt_failed(&mut self, key: &ReplicaKey, ordered_at: Now, now: Now, lives: bool) {
         if let Some(view) = self.view_mut(key) {
-            view.breaker.failed(ordered_at, now);
+            view.breaker.failed(ordered_at, now, lives);
         }
     }
 }

@@ -49,8 +49,12 @@ fn draw_seed(job: &JobId) -> u64 {
     low & 0x7fff_ffff
 }
 
-/// A record without its prompt.
-pub(crate) fn summary(job: &Job, running: bool, queue_position: Option<u32>) -> JobSummary {
+/// A record without its prompt; the agent may have it since `running_since`.
+pub(crate) fn summary(
+    job: &Job,
+    running_since: Option<UnixMs>,
+    queue_position: Option<u32>,
+) -> JobSummary {
     let assigned = job.assigned.as_ref();
     JobSummary {
         id: job.id,
@@ -59,11 +63,7 @@ pub(crate) fn summary(job: &Job, running: bool, queue_position: Option<u32>) -> 
         workload: job.workload,
         model: job.model.clone(),
         priority: job.priority,
-        state: if running {
-            JobState::Running
-        } else {
-            job.state
-        },
+        state: running_since.map_or(job.state, |_| JobState::Running),
         queue_position,
         attempt: job.attempt,
         node: assigned.map(|assigned| assigned.node.clone()),
@@ -72,17 +72,17 @@ pub(crate) fn summary(job: &Job, running: bool, queue_position: Option<u32>) -> 
         deadline_at_ms: job.deadline_at_ms,
         correlation_id: job.correlation_id.clone(),
         end: job.end.clone(),
-        timeline: timeline(job),
+        timeline: timeline(job, running_since),
         progress: None,
     }
 }
 
-fn timeline(job: &Job) -> Timeline {
+fn timeline(job: &Job, running_since: Option<UnixMs>) -> Timeline {
     let end = job.end.as_ref();
     Timeline {
         queued_ms: Some(job.created_ms),
         assigned_ms: job.assigned.as_ref().map(|to| to.at_ms),
-        started_ms: end.and_then(|end| end.times.started_ms),
+        started_ms: end.map_or(running_since, |end| end.times.started_ms),
         first_token_ms: end.and_then(|end| end.times.first_token_ms),
         ended_ms: end.map(|end| end.at_ms),
     }

@@ -36,6 +36,29 @@ async fn a_job_is_admitted_ordered_and_ended() {
 }
 
 #[tokio::test]
+async fn a_job_runs_when_its_agent_has_taken_it() {
+    let world = World::start().await;
+    let mut agent = world.agent("a", 4).await;
+    let mut told = world.states().await;
+    let submit = submit("m");
+    world.submit(&submit).await.unwrap();
+    let order = agent.order(RunReply::Accepted).await;
+    let mut states = Vec::new();
+    while !states.contains(&JobState::Running) {
+        let event = tokio::time::timeout(SOON, told.next()).await.unwrap();
+        states.push(event.unwrap().1.state);
+    }
+    let timeline = world.get(submit.job).await.unwrap().timeline;
+    assert!(timeline.started_ms.is_some() && timeline.started_ms >= timeline.assigned_ms);
+    agent.finish(&order).await;
+    world.ended(submit.job).await;
+    let event = tokio::time::timeout(SOON, told.next()).await.unwrap();
+    states.push(event.unwrap().1.state);
+    let expected = [JobState::Assigned, JobState::Running, JobState::Completed];
+    assert_eq!(states, expected);
+}
+
+#[tokio::test]
 async fn the_same_id_gets_the_same_answer_and_another_body_is_refused() {
     let world = World::start().await;
     let _agent = world.agent("a", 4).await;
@@ -81,6 +104,36 @@ async fn a_failed_attempt_is_marked_and_ordered_anew() {
     assert!(matches!(transcript.last(), Some(Entry::Mark(mark)) if mark.attempt == 2));
     agent.finish(&second).await;
     assert_eq!(world.ended(submit.job).await.attempt, 2);
+}
+
+#[tokio::test]
+async fn a_job_that_no_engine_answers_ends_soon_with_what_they_said() {
+    let world = World::start().await;
+    let mut a = world.agent("a", 1).await;
+    let mut b = world.agent("b", 1).await;
+    let submit = submit("m");
+    let began = std::time::Instant::now();
+    world.submit(&submit).await.unwrap();
+    let message = "the engine cannot answer now (HTTP 500): boom";
+    let mut error = ErrorBody::new(ErrorCode::PoolUnready, message);
+    error.engine_status = Some(500);
+    let mut asked = Vec::new();
+    for _ in 0..3 {
+        let (agent, order) = tokio::select! {
+            order = a.order(RunReply::Accepted) => (&a, order),
+            order = b.order(RunReply::Accepted) => (&b, order),
+        };
+        let error = error.clone();
+        let how = AttemptOutcome::Failed { error };
+        agent.tell(&order, how, false).await;
+        asked.push(order.instance);
+    }
+    assert_ne!(asked[0], asked[1], "the other one is tried first");
+    let end = world.ended(submit.job).await.end.unwrap();
+    let error = end.error.unwrap();
+    assert_eq!(error.code, ErrorCode::ReplicaExhausted);
+    assert_eq!(error.engine_status, Some(500));
+    assert!(began.elapsed() < std::time::Duration::from_secs(5));
 }
 
 #[tokio::test]

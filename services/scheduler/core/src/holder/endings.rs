@@ -141,13 +141,13 @@ impl Holder {
         record.state = end.outcome.state();
         record.end = Some(end);
         record.spec = None;
-        let told = summary(&record, false, None);
+        let told = summary(&record, None, None);
         self.note(Note::Ended {
             job: *id,
             state: record.state,
             attempt: record.attempt,
         });
-        let event = event(&record, self.at, "it has ended");
+        let event = event(&record, record.state, self.at, "it has ended");
         self.effects
             .push_back(Effect::TellEnd(Box::new(told.clone())));
         self.effects.push_back(Effect::TellState(event));

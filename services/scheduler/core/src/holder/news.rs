@@ -1,7 +1,7 @@
 //! What happened: nodes, leases, heartbeats, time, and what was under way.
 
 use super::{Holder, TICK};
-use crate::{JobView, Next, Note, Phase, Reply, after_end, after_reply};
+use crate::{Denials, JobView, Next, Note, Phase, Reply, after_end, after_reply};
 use orchion_contract::job::{AttemptEnd, AttemptOutcome, CancelReason, CancelReply};
 use orchion_contract::node::{Heartbeat, Node};
 use orchion_contract::placement::DecisionOutcome;
@@ -56,7 +56,7 @@ impl Holder {
             match self.state.job(&attempt.job) {
                 Some(job) if mine(job, attempt.attempt) => {
                     running.insert(attempt.job);
-                    self.state.running(&attempt.job);
+                    self.runs(&attempt.job, false);
                 }
                 Some(_) | None => self.drop_attempt(&beat.node, attempt.job, attempt.attempt),
             }
@@ -255,11 +255,25 @@ impl Holder {
         }
     }
 
+    /// Its agent has it. One that had it before has most likely taken the order
+    /// as soon as it was placed.
+    fn runs(&mut self, id: &JobId, anew: bool) {
+        let job = self.state.job(id);
+        let assigned = job.and_then(|job| job.record.assigned.as_ref());
+        let started_ms = match assigned {
+            Some(to) if !anew => to.at_ms,
+            Some(_) | None => self.at.unix_ms,
+        };
+        if self.state.running(id, started_ms) {
+            self.tell_state(id, "its node has taken it");
+        }
+    }
+
     /// Does what follows for a job.
     fn follow(&mut self, id: &JobId, next: Next, reason: &str) {
         match next {
             Next::Nothing => {}
-            Next::Running => self.state.running(id),
+            Next::Running { anew } => self.runs(id, anew),
             Next::Ended(end) => self.end(id, *end),
             Next::Outranked(epoch) => self.effects.push_back(crate::Effect::Outranked(epoch)),
             Next::GiveUp(error) => self.fail(id, error),
@@ -269,19 +283,28 @@ impl Holder {
                 counts,
                 failed,
                 busy,
+                denial,
             } => {
+                let lives = denial.is_some();
                 if let Some(replica) = avoid.as_ref().filter(|_| busy) {
                     self.state.is_busy(replica);
                 }
                 if let Some(replica) = avoid.as_ref().filter(|_| failed) {
                     let ordered_at = self.state.job(id).map(|job| job.ordered_at);
                     let ordered_at = ordered_at.unwrap_or(self.at.now);
-                    self.state.attempt_failed(replica, ordered_at, self.at.now);
+                    self.state
+                        .attempt_failed(replica, ordered_at, self.at.now, lives);
                 }
                 self.state.update(id, |job| {
                     job.not_before = not_before;
+                    if counts {
+                        job.denials = Denials::default();
+                    }
+                    match denial {
+                        Some(said) => job.denials.add(avoid.clone(), *said),
+                        None => job.tries += u32::from(failed),
+                    }
                     job.avoid = avoid;
-                    job.tries += u32::from(failed);
                     job.record.failures += u32::from(counts);
                 });
                 if failed {

@@ -3,7 +3,7 @@
 use super::{Holder, Open};
 use crate::admit::dropped;
 use crate::view::{depends_on, expired, record, summary, taken, unknown};
-use crate::{Effect, Entry, Phase, Question, Token, admit, explain, explain_ended};
+use crate::{Effect, Entry, Question, Token, admit, explain, explain_ended};
 use orchion_contract::job::{
     Admission, CancelJob, FollowJob, Job, JobList, JobSummary, ListJobs, Submit,
 };
@@ -85,6 +85,7 @@ impl Holder {
         self.open.insert(id, open);
         self.state.insert(job, deadline, at.now);
         self.touch(&id);
+        self.newcomers.push(id);
         self.must_plan = true;
     }
 
@@ -157,7 +158,7 @@ impl Holder {
             Ok(_) if self.ended.contains_key(job) => {
                 self.summary_of(job).ok_or_else(|| unknown(job))
             }
-            Ok(Some(Some(record))) => Ok(summary(&record, false, None)),
+            Ok(Some(Some(record))) => Ok(summary(&record, None, None)),
             Ok(Some(None)) => Err(expired(job)),
             Ok(None) => Err(unknown(job)),
             Err(error) => Err(ErrorBody::new(
@@ -172,13 +173,10 @@ impl Holder {
         match self.state.job(id) {
             Some(job) => Some(summary(
                 &job.record,
-                matches!(job.phase, Phase::Running | Phase::Yielding),
+                job.running_since(),
                 self.state.position(id),
             )),
-            None => self
-                .ended
-                .get(id)
-                .map(|record| summary(record, false, None)),
+            None => self.ended.get(id).map(|record| summary(record, None, None)),
         }
     }
 
@@ -199,7 +197,7 @@ impl Holder {
         let ended = self
             .ended
             .values()
-            .map(|record| summary(record, false, None));
+            .map(|record| summary(record, None, None));
         let mut jobs: Vec<JobSummary> = open.chain(ended).filter(wanted).collect();
         jobs.sort_by_key(|job| Reverse((job.created_ms, job.id)));
         jobs.truncate(limit);

@@ -3,13 +3,14 @@
 use super::ReplicaKey;
 use crate::Now;
 use crate::breaker::Breaker;
+use crate::doubt::Denials;
 use crate::experience::Demand;
 use crate::report::Decided;
 use crate::score::Score;
-use orchion_contract::job::{CancelReason, Job};
+use orchion_contract::job::{CancelReason, Job, JobState};
 use orchion_contract::node::{NodeState, Replica};
 use orchion_contract::placement::MAX_DECISIONS;
-use orchion_contract::{InstanceId, ReplicaId};
+use orchion_contract::{InstanceId, ReplicaId, UnixMs};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Where an open job is on its way, beyond what its record says.
@@ -38,14 +39,18 @@ pub struct JobView {
     pub phase: Phase,
     /// Not to be placed before: back-off after a failure.
     pub not_before: Now,
-    /// Failures in a row, stored or not; decides the back-off.
+    /// Failures in a row, stored or not, but for denials; decides the back-off.
     pub tries: u32,
+    /// Engines that live and gave it no answer, since it stored something last.
+    pub denials: Denials,
     /// The replica that failed last: others first.
     pub avoid: Option<ReplicaKey>,
     /// Whether an attempt has stored a piece, or may have: another one must continue.
     pub has_prefix: bool,
     /// Why it is being stopped.
     pub stop_reason: Option<CancelReason>,
+    /// When its agent took the order, once that is known.
+    pub started_ms: Option<UnixMs>,
     /// When the order was sent last.
     pub ordered_at: Now,
     /// When it must have ended.
@@ -72,6 +77,22 @@ impl JobView {
             .as_ref()
             .is_some_and(|spec| spec.placement.is_some());
         !self.has_prefix && self.avoid.is_none() && self.not_before == Now::ZERO && !wishes
+    }
+
+    /// When its agent took it, while it runs.
+    #[must_use]
+    pub fn running_since(&self) -> Option<UnixMs> {
+        let runs = matches!(self.phase, Phase::Running | Phase::Yielding);
+        self.started_ms.filter(|_| runs)
+    }
+
+    /// Where it stands, as people and programs are told.
+    #[must_use]
+    pub fn state(&self) -> JobState {
+        match self.running_since() {
+            Some(_) => JobState::Running,
+            None => self.record.state,
+        }
     }
 
     /// Keeps a decision, and forgets the oldest.

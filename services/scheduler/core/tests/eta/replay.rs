@@ -167,10 +167,10 @@ impl<'a> Play<'a> {
             engine: engine(),
             at_ms: traced.assigned_ms,
         };
-        let (job, now) = (job_id(n), self.now);
+        let (job, now, at_ms) = (job_id(n), self.now, to.at_ms);
         self.state.assign(&job, to, Phase::Ordered);
         self.state.update(&job, |job| job.ordered_at = now);
-        self.state.running(&job);
+        self.state.running(&job, at_ms);
     }
 
     fn ended(&mut self, n: usize) {

@@ -2,7 +2,9 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "one effect is looked for")]
 
 mod charge;
+mod denials;
 mod queueing;
+mod states;
 
 use charge::{Charge, ms, node_id};
 use orchion_contract::job::{

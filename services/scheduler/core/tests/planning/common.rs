@@ -123,7 +123,7 @@ impl Cluster {
     pub(crate) fn run_all(&mut self) {
         let jobs: Vec<JobId> = self.state.jobs().map(|job| job.record.id).collect();
         for job in jobs {
-            self.state.running(&job);
+            self.state.running(&job, 0);
         }
     }
 
@@ -144,7 +144,7 @@ impl Cluster {
                     }
                     Step::Release { job, .. } => self.state.release(&job),
                     Step::Preempt { job, .. } => self.state.yielding(&job),
-                    Step::Expire { job } => {
+                    Step::Expire { job } | Step::GiveUp { job, .. } => {
                         self.state.remove(&job);
                     }
                 }

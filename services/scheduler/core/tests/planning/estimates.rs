@@ -311,7 +311,9 @@ fn settle(cluster: &mut Cluster, outlook: &mut Outlook) {
     let steps = plan(&cluster.state, cluster.now, 0).steps;
     let assigned = steps.iter().filter_map(|step| match step {
         Step::Assign { job, .. } => Some(*job),
-        Step::Release { .. } | Step::Expire { .. } | Step::Preempt { .. } => None,
+        Step::Release { .. } | Step::Expire { .. } | Step::Preempt { .. } | Step::GiveUp { .. } => {
+            None
+        }
     });
     for job in assigned.collect::<Vec<_>>() {
         outlook.forget(&job);

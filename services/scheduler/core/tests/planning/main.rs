@@ -2,6 +2,7 @@
 
 mod admission;
 mod common;
+mod denials;
 mod estimates;
 mod placement;
 mod preemption;

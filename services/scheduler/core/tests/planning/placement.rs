@@ -43,7 +43,7 @@ pub(crate) fn prefer(place: &str, allow_fallback: bool) -> PlacementSpec {
     }
 }
 
-fn replica(node: &str) -> ReplicaKey {
+pub(crate) fn replica(node: &str) -> ReplicaKey {
     (NodeId::new(node).unwrap(), ReplicaId::new("r").unwrap())
 }
 
@@ -282,7 +282,7 @@ fn an_engine_that_was_started_anew_does_not_rest() {
     let mut cluster = Cluster::with_nodes(&[("a", 2)]);
     for n in 0..3u64 {
         let at = cluster.now + Duration::from_millis(n);
-        cluster.state.attempt_failed(&replica("a"), at, at);
+        cluster.state.attempt_failed(&replica("a"), at, at, false);
     }
     cluster.now += Duration::from_millis(10);
     let job = cluster.submit(0);
@@ -301,7 +301,7 @@ fn a_replica_that_fails_again_and_again_rests() {
     let mut cluster = Cluster::with_nodes(&[("a", 4), ("b", 1)]);
     for n in 1..=3 {
         let at = cluster.now + Duration::from_millis(n);
-        cluster.state.attempt_failed(&replica("a"), at, at);
+        cluster.state.attempt_failed(&replica("a"), at, at, false);
     }
     cluster.now += Duration::from_millis(10);
     let jobs: Vec<_> = (0..2).map(|n| cluster.submit(n)).collect();
