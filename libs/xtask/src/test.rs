@@ -44,6 +44,8 @@ enum Stage {
     Alone,
     /// Simulated clusters keep their promises under faults
     Simulate,
+    /// The simulator catches each fault that is planted
+    Mutants,
     /// The stack of compose.yaml comes up and keeps its promise
     Docker,
 }
@@ -109,6 +111,7 @@ impl Stage {
             Self::Doctests => suite::doctests(),
             Self::Alone => lint::alone(),
             Self::Simulate => simulate::stage(),
+            Self::Mutants => simulate::mutants_stage(),
             Self::Docker => docker::stage(),
         }
     }

@@ -3,6 +3,7 @@
 
 mod charge;
 mod queueing;
+mod reading;
 
 use charge::{Charge, ms, node_id};
 use orchion_contract::job::{
