@@ -1,6 +1,8 @@
 //! The scheduler in charge, input by input.
 #![expect(clippy::wildcard_enum_match_arm, reason = "one effect is looked for")]
 
+mod asking;
+mod beats;
 mod charge;
 mod queueing;
 mod reading;
