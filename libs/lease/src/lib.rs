@@ -444,4 +444,64 @@ mod tests {
         contender.handle(Input::Written(1), ms(1300));
         assert_eq!(contender.epoch(ms(1300)), None);
     }
+
+    #[test]
+    fn who_holds_nothing_has_no_revision_and_looks_again_when_refused() {
+        let mut contender = Contender::new(TTL);
+        assert_eq!(contender.revision(), None);
+        contender.handle(Input::Tick, ms(0));
+        contender.handle(Input::Seen(Seen::Free(0)), ms(1));
+        contender.handle(Input::Refused, ms(2));
+        assert_eq!(contender.next_deadline(), ms(502));
+        assert_eq!((contender.epoch(ms(3)), contender.revision()), (None, None));
+    }
+
+    #[test]
+    fn a_reading_without_an_answer_is_tried_again_soon() {
+        let mut contender = Contender::new(TTL);
+        contender.handle(Input::Tick, ms(0));
+        contender.handle(Input::NoAnswer, ms(400));
+        assert_eq!(contender.next_deadline(), ms(650));
+    }
+
+    #[test]
+    fn who_renews_must_hear_before_it_may_not_act_any_more() {
+        let mut contender = holder();
+        assert_eq!(contender.next_deadline(), ms(401));
+        contender.handle(Input::Tick, ms(401));
+        assert_eq!(contender.next_deadline(), ms(1201));
+        assert_eq!(contender.revision(), Some(5));
+    }
+
+    #[test]
+    fn what_comes_late_or_twice_changes_nothing() {
+        let mut contender = holder();
+        let late = [
+            Input::Written(9),
+            Input::Refused,
+            Input::NoAnswer,
+            Input::Seen(Seen::Held(9)),
+            Input::Seen(Seen::Free(9)),
+            Input::Outranked(5),
+            Input::Tick,
+        ];
+        for input in late {
+            contender.handle(input, ms(10));
+        }
+        assert_eq!(effects(&mut contender), []);
+        assert_eq!(
+            (contender.epoch(ms(11)), contender.revision()),
+            (Some(5), Some(5))
+        );
+    }
+
+    #[test]
+    fn who_waits_learns_nothing_from_an_answer_that_it_does_not_wait_for() {
+        let mut contender = Contender::new(TTL);
+        for input in [Input::Written(3), Input::Refused, Input::NoAnswer] {
+            contender.handle(input, ms(1));
+        }
+        assert_eq!(effects(&mut contender), []);
+        assert_eq!(contender.epoch(ms(1)), None);
+    }
 }

@@ -271,9 +271,10 @@ impl Agent {
             }
             Purpose::TellEnds(ends) => {
                 self.is_telling = false;
-                let known = matches!(outcome, Outcome::Said(_)) || net.has(Mutant::EndToldOnce);
-                if known {
+                if matches!(outcome, Outcome::Said(_)) {
                     self.ledger.acknowledged(&ends, span(net.now - self.born));
+                } else if net.has(Mutant::EndToldOnce) {
+                    return;
                 } else if matches!(outcome, Outcome::Nobody) {
                     self.is_telling = true;
                     net.later(self.life, TRY, Purpose::TellEnds(Vec::new()));

@@ -5,7 +5,7 @@ use crate::server::Stored;
 use crate::wire::{Life, Reader, Time};
 use orchion_contract::JobId;
 use orchion_contract::transcript::Entry;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// A promise.
@@ -33,6 +33,8 @@ pub enum Property {
     Order,
     /// A job goes only forward.
     Forward,
+    /// Who was replaced does not write over what its successor wrote.
+    Successor,
     /// An agent does not act for a scheduler that it knows to be replaced.
     Epoch,
     /// Nobody is declared dead who lives.
@@ -57,6 +59,7 @@ impl fmt::Display for Property {
             Self::Position => "position",
             Self::Order => "order",
             Self::Forward => "forward",
+            Self::Successor => "successor",
             Self::Epoch => "epoch",
             Self::Alive => "alive",
             Self::Cause => "cause",
@@ -96,8 +99,17 @@ pub(crate) struct Oracle {
     pub(crate) positions: BTreeMap<JobId, (u32, (Life, u32))>,
     /// What the chains hold, so that each entry is looked at once.
     chains: BTreeMap<(Reader, JobId), Summary>,
-    /// Whether the store forgot what it had acknowledged.
+    /// Whether the store forgot what it had acknowledged, and when last.
     pub(crate) tail_was_lost: bool,
+    pub(crate) tail_lost_at: Time,
+    /// Gateways that could not notice it: the store had grown past what their
+    /// feeds had got. Their callers may wait for ever.
+    pub(crate) unaware: BTreeSet<Life>,
+    /// The schedulers in the order in which each last came to the lease.
+    reigns: BTreeMap<Life, u64>,
+    last_reign: u64,
+    /// In whose turn each record was written last.
+    written_in: BTreeMap<JobId, u64>,
     /// Failed attempts that stored something, and chances to fail without one.
     pub(crate) failures: BTreeMap<JobId, u32>,
 }
@@ -132,10 +144,32 @@ impl Oracle {
     }
 
     /// The store was rolled back.
-    pub(crate) fn forgotten(&mut self) {
+    pub(crate) fn forgotten(&mut self, now: Time) {
         self.tail_was_lost = true;
+        self.tail_lost_at = now;
         self.chains.clear();
         self.positions.clear();
+        self.written_in.clear();
+    }
+
+    /// A scheduler has the lease that another one had, or nobody.
+    pub(crate) fn reigns(&mut self, scheduler: Life) {
+        self.last_reign += 1;
+        self.reigns.insert(scheduler, self.last_reign);
+    }
+
+    /// A scheduler wrote a record: nobody who came to the lease after it had done so.
+    pub(crate) fn recorded(&mut self, scheduler: Life, job: JobId, now: Time) {
+        let reign = self.reigns.get(&scheduler).copied().unwrap_or_default();
+        let last = self.written_in.entry(job).or_default();
+        let is_late = reign < *last;
+        *last = reign.max(*last);
+        if is_late {
+            self.broken(Property::Successor, now, || {
+                let job = names::number(job);
+                format!("{scheduler:?} wrote the record of job {job} over that of its successor")
+            });
+        }
     }
 
     /// An agent process hears of an epoch; whether it is the highest it knows.

@@ -1,6 +1,8 @@
 //! Callers: they submit, read, resume, cancel and hang up, and they compare
 //! what they get with what an answer must look like.
 
+mod reading;
+
 use crate::check::Property;
 use crate::mutant::Mutant;
 use crate::names;
@@ -13,7 +15,7 @@ use crate::wire::{Ask, Key, Life, MS, Reader as Place, SECOND, Said, Time, Whom}
 use orchion_contract::job::{CancelJob, CancelReason, Door, JobSpec, Priority, Submit, Workload};
 use orchion_contract::transcript::{Entry, Final};
 use orchion_contract::{ErrorCode, JobId, ReaderId};
-use orchion_transcript::{Reader, Shown};
+use orchion_transcript::Reader;
 use serde_json::value::RawValue;
 
 const TRY: Time = 300 * MS;
@@ -52,8 +54,12 @@ pub(crate) struct Client {
     /// The gateway it talks to.
     gateway: Option<Life>,
     rounds: u32,
+    /// When it came for the first time.
+    pub(crate) came_at: Time,
     reader: Reader,
     consumer: Option<u64>,
+    /// When it began to read from the store.
+    reads_since: Time,
     is_live: bool,
     /// The first piece it wants, and the attempt that said each piece since.
     pub(crate) from: u64,
@@ -107,8 +113,10 @@ impl Client {
             admitted: false,
             gateway: None,
             rounds: 0,
+            came_at: Time::MAX,
             reader: Reader::new(),
             consumer: None,
+            reads_since: 0,
             is_live: false,
             from: 0,
             shown: Vec::new(),
@@ -150,6 +158,7 @@ impl Client {
         if self.state != State::Away {
             return;
         }
+        self.came_at = self.came_at.min(net.now);
         let there: Vec<usize> = (0..net.links.len())
             .filter(|n| net.links[*n].role == Role::Gateway && net.links[*n].is_alive)
             .collect();
@@ -206,6 +215,7 @@ impl Client {
         };
         self.reader = Reader::from_index(from);
         self.consumer = Some(net.follow(gateway, Follows::Chain(place, self.job)));
+        self.reads_since = net.now;
     }
 
     /// It cancels, or hangs up.
@@ -400,91 +410,6 @@ impl Client {
                 } else {
                     self.find(net, gateway, tries + 1);
                 }
-            }
-        }
-    }
-
-    /// Whether entries of this job come to it over the feed of this gateway.
-    pub(crate) fn is_fed(&self, gateway: Life) -> bool {
-        self.is_live && self.gateway == Some(gateway)
-    }
-
-    pub(crate) fn reads(&self, consumer: u64) -> bool {
-        self.consumer == Some(consumer)
-    }
-
-    /// The store was rolled back: everything is read again, what was shown is skipped.
-    pub(crate) fn reopened(&mut self, net: &mut Net, gateway: Life) {
-        if self.gateway != Some(gateway) || self.is_over() {
-            return;
-        }
-        self.reader.reopen();
-        if let Some(consumer) = self.consumer.take() {
-            let what = net.consumers.get(&consumer).map(|consumer| consumer.what);
-            net.unfollow(consumer);
-            self.consumer = what.map(|what| net.follow(gateway, what));
-        }
-    }
-
-    pub(crate) fn entry(&mut self, net: &mut Net, sequence: u64, entry: Entry) {
-        if self.is_over() {
-            return;
-        }
-        let mut shown = Vec::new();
-        let read = self.reader.apply(sequence, entry, &mut shown);
-        for shown in shown {
-            self.show(net, shown);
-        }
-        if let Err(error) = read {
-            if !net.oracle.tail_was_lost {
-                net.broken(Property::Whole, || {
-                    format!("job {}: {error}", names::number(self.job))
-                });
-            }
-            self.state = State::Told;
-            self.stop_reading(net);
-        }
-    }
-
-    fn show(&mut self, net: &mut Net, shown: Shown) {
-        match shown {
-            Shown::Piece { index, piece } => {
-                let next = self.next();
-                let text = piece.text.unwrap_or_default();
-                let attempt = text
-                    .strip_prefix('a')
-                    .and_then(|rest| rest.split_once('i'))
-                    .and_then(|(attempt, rest)| Some((attempt, rest.split_once('p')?.0)))
-                    .filter(|(_, place)| *place == index.to_string())
-                    .and_then(|(attempt, _)| attempt.parse().ok());
-                match attempt {
-                    Some(attempt) if index == next => self.shown.push(attempt),
-                    Some(_) | None => net.broken(Property::Whole, || {
-                        format!(
-                            "job {}: after {next} pieces came piece {index}, '{text}'",
-                            names::number(self.job)
-                        )
-                    }),
-                }
-                net.counts.pieces += 1;
-            }
-            Shown::Restarted { index } => {
-                let next = self.next();
-                if index == next {
-                    self.shown.push(RESTARTED);
-                } else {
-                    net.broken(Property::Whole, || {
-                        format!(
-                            "job {}: after {next} pieces came restart {index}",
-                            names::number(self.job)
-                        )
-                    });
-                }
-            }
-            Shown::Ended(end) => {
-                self.end = Some(end);
-                self.state = State::Done;
-                self.stop_reading(net);
             }
         }
     }

@@ -23,6 +23,7 @@ pub(crate) struct Gateway {
     last: u64,
     /// Held back until the store was looked at.
     looking: Option<Vec<(u64, JobId, Entry)>>,
+    looked_at: Time,
 }
 
 /// What the feed has for callers.
@@ -41,6 +42,7 @@ impl Gateway {
             feed: net.follow(life, Follows::Feed(life)),
             last: 0,
             looking: None,
+            looked_at: net.now,
         };
         gateway.contender.handle(LeaseInput::Tick, span(0));
         gateway.pump(net);
@@ -124,8 +126,13 @@ impl Gateway {
             self.last = 0;
             net.unfollow(self.feed);
             self.feed = net.follow(self.life, Follows::Feed(self.life));
+            self.looked_at = net.now;
             return vec![Fed::Reopened];
         }
+        if net.oracle.tail_lost_at > self.looked_at {
+            net.oracle.unaware.insert(self.life);
+        }
+        self.looked_at = net.now;
         if let Some((sequence, _, _)) = held.last() {
             self.last = *sequence;
         }

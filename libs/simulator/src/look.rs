@@ -1,7 +1,7 @@
 //! Looks at the whole: while it goes on, and when it is over.
 
 use crate::check::Property;
-use crate::client::{RESTARTED, State};
+use crate::client::{Client, RESTARTED, State};
 use crate::names;
 use crate::net::Net;
 use crate::scheduler::Scheduler;
@@ -63,11 +63,10 @@ impl World {
                     Some(Value::Node(_) | Value::Lease(_)) | None => true,
                 }
         };
-        if let Some(client) = self
-            .clients
-            .iter()
-            .find(|client| !client.is_over() && !is_lost(client.job))
-        {
+        if let Some(client) = self.clients.iter().find(|client| {
+            let is_excused = is_lost(client.job) && !client.could_see_its_end(&self.net);
+            !client.is_over() && !is_excused
+        }) {
             let job = names::number(client.job);
             return Some(format!(
                 "the caller of job {job} is still {:?}",
@@ -251,11 +250,13 @@ impl World {
     }
 
     fn judge_clients(&mut self, ends: &BTreeMap<JobId, (Box<Final>, Vec<u32>)>) {
-        if self.net.oracle.tail_was_lost {
-            return;
-        }
+        let oracle = &self.net.oracle;
         let mut broken: Vec<(Property, String)> = Vec::new();
-        for client in &self.clients {
+        // Whoever came before a power cut may have seen what it took.
+        let clients = self.clients.iter();
+        let sound =
+            |client: &&Client| !oracle.tail_was_lost || client.came_at > oracle.tail_lost_at;
+        for client in clients.filter(sound) {
             let n = names::number(client.job);
             let end = ends.get(&client.job);
             if client.admitted && end.is_none() {

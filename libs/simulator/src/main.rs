@@ -101,12 +101,20 @@ fn simulate(options: &Options) -> anyhow::Result<()> {
 
 fn mutants() -> anyhow::Result<()> {
     let mut missed = Vec::new();
-    println!("{:<28} {:>6}  broken promise", "planted fault", "seeds");
+    println!(
+        "{:<26} {:>6}  {:<10} how",
+        "planted fault", "lives", "caught by"
+    );
     for (mutant, name) in MUTANTS {
         match caught_within(*mutant, CAUGHT_WITHIN) {
-            Some((seeds, violation)) => println!("{name:<28} {seeds:>6}  {violation}"),
+            Some((lives, violation)) => println!(
+                "{name:<26} {lives:>6}  {:<10} at {} ms: {}",
+                violation.property.to_string(),
+                violation.at_ms,
+                violation.what
+            ),
             None => {
-                println!("{name:<28} missed within {CAUGHT_WITHIN}");
+                println!("{name:<26}      -  missed within {CAUGHT_WITHIN} lives");
                 missed.push(*name);
             }
         }
@@ -117,5 +125,9 @@ fn mutants() -> anyhow::Result<()> {
             missed.join(", ")
         );
     }
+    println!(
+        "all {} are caught within {CAUGHT_WITHIN} lives",
+        MUTANTS.len()
+    );
     Ok(())
 }

@@ -70,10 +70,10 @@ pub fn seeds(
 /// After how many seeds a planted fault is caught, and how.
 #[must_use]
 pub fn caught_within(mutant: Mutant, limit: u64) -> Option<(u64, Violation)> {
-    (0..limit).find_map(|seed| {
-        let violation = live(&Scenario::of(seed), Some(mutant)).violation?;
-        Some((seed + 1, violation))
-    })
+    let report = seeds(0, limit, Some(mutant), &|report| report.failures.is_empty());
+    // Seeds are begun in their order, and those that were begun are lived to their end.
+    let first = report.failures.into_iter().next()?;
+    Some((first.scenario.seed + 1, first.violation))
 }
 
 /// Leaves out faults and jobs as long as the same promise stays broken.

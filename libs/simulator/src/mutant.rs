@@ -25,7 +25,7 @@ pub enum Mutant {
     UnansweredAppendStored,
     /// A final of the scheduler goes behind a final that is there.
     FinalNotLookedFor,
-    /// Agents tell the end of an attempt once.
+    /// An agent does not tell an end again that got no answer.
     EndToldOnce,
     /// Heartbeats are not compared with what is assigned.
     HeartbeatsIgnored,
@@ -45,6 +45,8 @@ pub enum Mutant {
     EndedForGood,
     /// A busy agent counts as a failed attempt.
     BusyIsFailure,
+    /// Records are read at a takeover and never again.
+    RecordsReadOnce,
     /// A gateway that reconnects does not look whether the store was rolled back.
     RollbackUnnoticed,
 }
@@ -72,5 +74,6 @@ pub const MUTANTS: &[(Mutant, &str)] = &[
     (Mutant::HistorySkipped, "history-skipped"),
     (Mutant::EndedForGood, "ended-for-good"),
     (Mutant::BusyIsFailure, "busy-is-failure"),
+    (Mutant::RecordsReadOnce, "records-read-once"),
     (Mutant::RollbackUnnoticed, "rollback-unnoticed"),
 ];

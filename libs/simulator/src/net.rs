@@ -90,6 +90,8 @@ pub(crate) struct Link {
     pub(crate) conn: u32,
     pub(crate) since: Time,
     pub(crate) stalled_until: Time,
+    /// What it sends arrives only then.
+    pub(crate) late_until: Time,
     /// No connection before.
     pub(crate) cut_until: Time,
     /// Whether what it had sent is held back while it stands still.
@@ -104,6 +106,13 @@ pub(crate) struct Link {
     buffered: Vec<Packet>,
     lanes: [[Time; LANES]; 2],
     wake_at: Option<Time>,
+}
+
+impl Link {
+    /// Whether nothing comes from it, though it is connected.
+    pub(crate) fn is_silent(&self, now: Time) -> bool {
+        self.is_paused || self.stalled_until.max(self.late_until) > now
+    }
 }
 
 /// How messages fare.
@@ -195,6 +204,7 @@ impl Net {
             conn: self.links.len() as u32 * 100_000,
             since: 0,
             stalled_until: 0,
+            late_until: 0,
             cut_until: 0,
             holds_back: false,
             is_severed: false,

@@ -1,8 +1,10 @@
 //! A cluster and what befalls it, as a text that can be kept and played again.
 
+use crate::net::PATIENCE;
 use crate::random::Random;
 use crate::wire::{MS, SECOND, Time};
 use anyhow::{Context as _, bail, ensure};
+use orchion_contract::lease::SERVICE_TTL_S;
 use std::fmt;
 use std::str::FromStr;
 
@@ -72,6 +74,8 @@ pub enum What {
     Cut(Role, usize),
     /// Nothing passes its connection, and nobody is told.
     Stall(Role, usize),
+    /// What a process sends arrives only at the end; what it is sent arrives at once.
+    Late(Role, usize),
     /// The engine of a node dies and is started again.
     Engine(usize),
     /// So many messages in a thousand are lost.
@@ -84,6 +88,29 @@ pub enum What {
     Nats(u64),
     /// The streams take nothing.
     Full,
+}
+
+impl What {
+    /// The word under which it is counted.
+    pub(crate) fn kind(self) -> &'static str {
+        match self {
+            Self::Kill(Role::Scheduler, _) => "kill scheduler",
+            Self::Kill(Role::Registry, _) => "kill registry",
+            Self::Kill(Role::Gateway, _) => "kill gateway",
+            Self::Kill(Role::Agent, _) => "kill agent",
+            Self::Pause(..) => "pause",
+            Self::Cut(..) => "cut",
+            Self::Stall(..) => "stall",
+            Self::Late(..) => "late",
+            Self::Engine(_) => "engine",
+            Self::Loss(_) => "loss",
+            Self::Twice(_) => "twice",
+            Self::Slow(_) => "slow",
+            Self::Nats(0) => "nats",
+            Self::Nats(_) => "nats without tail",
+            Self::Full => "full",
+        }
+    }
 }
 
 impl Scenario {
@@ -116,8 +143,23 @@ impl Scenario {
             let fault = scenario.fault(&mut random, tail);
             scenario.faults.push(fault);
         }
+        let mut random = Random::new(seed, 4);
+        if count > 0 && random.chance(500) {
+            let fault = scenario.late(&mut random);
+            scenario.faults.push(fault);
+        }
         scenario.faults.sort_by_key(|fault| fault.at_ms);
         scenario
+    }
+
+    /// What a scheduler sends arrives after its lease, when its successor has begun.
+    fn late(&self, random: &mut Random) -> Fault {
+        let lease_ms = SERVICE_TTL_S * SECOND / MS;
+        Fault {
+            at_ms: random.between(2_000, ACTIVE / MS),
+            for_ms: random.between(lease_ms, PATIENCE / MS - 50),
+            what: What::Late(Role::Scheduler, random.below(self.schedulers)),
+        }
     }
 
     fn fault(&self, random: &mut Random, tail: bool) -> Fault {
@@ -245,6 +287,7 @@ impl fmt::Display for What {
             Self::Pause(role, n) => write!(f, "pause {role} {n}"),
             Self::Cut(role, n) => write!(f, "cut {role} {n}"),
             Self::Stall(role, n) => write!(f, "stall {role} {n}"),
+            Self::Late(role, n) => write!(f, "late {role} {n}"),
             Self::Engine(n) => write!(f, "engine {n}"),
             Self::Loss(n) => write!(f, "loss {n}"),
             Self::Twice(n) => write!(f, "twice {n}"),
@@ -297,7 +340,8 @@ impl FromStr for Scenario {
                 What::Kill(role, n)
                 | What::Pause(role, n)
                 | What::Cut(role, n)
-                | What::Stall(role, n) => (role, n),
+                | What::Stall(role, n)
+                | What::Late(role, n) => (role, n),
                 What::Engine(n) => (Role::Agent, n),
                 What::Loss(_) | What::Twice(_) | What::Slow(_) | What::Nats(_) | What::Full => {
                     continue;
@@ -358,6 +402,7 @@ fn what_of(words: &[&str]) -> anyhow::Result<What> {
         ["pause", name, n] => What::Pause(role(name)?, n.parse()?),
         ["cut", name, n] => What::Cut(role(name)?, n.parse()?),
         ["stall", name, n] => What::Stall(role(name)?, n.parse()?),
+        ["late", name, n] => What::Late(role(name)?, n.parse()?),
         ["engine", n] => What::Engine(n.parse()?),
         ["loss", n] => What::Loss(n.parse()?),
         ["twice", n] => What::Twice(n.parse()?),

@@ -77,31 +77,12 @@ pub fn watch(scenario: &Scenario, mutant: Option<Mutant>, job: Option<usize>) ->
     let mut counts = world.net.counts.clone();
     counts.lives = 1;
     for fault in &scenario.faults {
-        *counts.faults.entry(kind(fault.what)).or_default() += 1;
+        *counts.faults.entry(fault.what.kind()).or_default() += 1;
     }
     Lived {
         counts,
         violation: world.net.oracle.first.clone(),
         story: world.net.story,
-    }
-}
-
-fn kind(what: What) -> &'static str {
-    match what {
-        What::Kill(Role::Scheduler, _) => "kill scheduler",
-        What::Kill(Role::Registry, _) => "kill registry",
-        What::Kill(Role::Gateway, _) => "kill gateway",
-        What::Kill(Role::Agent, _) => "kill agent",
-        What::Pause(..) => "pause",
-        What::Cut(..) => "cut",
-        What::Stall(..) => "stall",
-        What::Engine(_) => "engine",
-        What::Loss(_) => "loss",
-        What::Twice(_) => "twice",
-        What::Slow(_) => "slow",
-        What::Nats(0) => "nats",
-        What::Nats(_) => "nats without tail",
-        What::Full => "full",
     }
 }
 
@@ -263,7 +244,7 @@ impl World {
             Event::Reconnect(process) => self.connect(process),
             Event::GiveUp(process, conn) => {
                 let link = &self.net.links[process];
-                let is_silent = link.is_paused || link.stalled_until > self.net.now;
+                let is_silent = link.is_silent(self.net.now);
                 if link.conn == conn && link.is_up && is_silent {
                     self.net.disconnect(process, false);
                     if !self.net.links[process].is_paused {

@@ -196,4 +196,34 @@ mod tests {
         assert_eq!(calls[0], ("a".to_owned(), arguments));
         assert_eq!(calls[1], ("b".to_owned(), "{}".to_owned()));
     }
+
+    #[test]
+    fn data_is_a_part_of_its_own() {
+        let raw = |text: String| RawValue::from_string(text).unwrap();
+        let piece = Piece {
+            text: Some("x".repeat(LARGEST * 2)),
+            data: Some(raw("{\"a\":1}".to_owned())),
+            ..Piece::default()
+        };
+        let parts = parts(piece);
+        let with_data: Vec<&Piece> = parts.iter().filter(|part| part.data.is_some()).collect();
+        assert_eq!(with_data.len(), 1);
+        assert!(with_data[0].text.is_none());
+    }
+
+    #[test]
+    fn calls_that_cannot_be_read_stay_as_they_are() {
+        let text = format!("\"{}\"", "x".repeat(LARGEST * 2));
+        let piece = Piece {
+            tool_calls: Some(RawValue::from_string(text.clone()).unwrap()),
+            ..Piece::default()
+        };
+        let mut found = Vec::new();
+        cut(piece, |part| found.push(part));
+        let calls: Vec<&str> = found
+            .iter()
+            .filter_map(|part| Some(part.tool_calls.as_ref()?.get()))
+            .collect();
+        assert_eq!(calls, [text.as_str()]);
+    }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod clean;
+mod coverage;
 mod docker;
 mod http;
 mod lint;
@@ -55,6 +56,8 @@ enum Verb {
     Eta(measure::Eta),
     /// Lives simulated clusters under faults and holds them to what they promise
     Simulate(simulate::Options),
+    /// Measures how many lines of the pure crates their own tests reach
+    Coverage(coverage::Options),
     /// Looks at every interleaving of the job protocol, with every fault
     Protocol(proof::Protocol),
     /// Runs thousands of light agents against the real services and prints what they cost
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Verb::Continuation(options) => measure::continuation(&options),
         Verb::Eta(options) => measure::eta(&options),
         Verb::Simulate(options) => simulate::run(&options),
+        Verb::Coverage(options) => coverage::run(&options),
         Verb::Protocol(options) => proof::protocol(&options),
         Verb::SimulateFleet(options) => proof::fleet(&options),
         Verb::Clean(options) => clean::run(&options),

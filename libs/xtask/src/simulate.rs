@@ -26,7 +26,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     simulate(&options.arguments, plants)
 }
 
-/// The stage of CI.
+/// The stage of CI for planted faults: each must be caught.
+pub(crate) fn mutants_stage() -> anyhow::Result<Outcome> {
+    simulate(&["--mutants".to_owned()], true)?;
+    Ok(Outcome::Passed("every planted fault is caught".to_owned()))
+}
+
+/// The stage of CI for lives without a planted fault.
 pub(crate) fn stage() -> anyhow::Result<Outcome> {
     simulate(&["--seeds".to_owned(), SEEDS.to_string()], false)?;
     Ok(Outcome::Passed(format!("{SEEDS} lives")))

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use clap::ValueEnum;
 
-use crate::{docker, lint, rules, shell, simulate, suite, text, unused};
+use crate::{coverage, docker, lint, rules, shell, simulate, suite, text, unused};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -40,10 +40,14 @@ enum Stage {
     Tests,
     /// The examples in the documentation
     Doctests,
+    /// The tests of the pure crates reach nearly every line of them
+    Coverage,
     /// Each crate builds alone
     Alone,
     /// Simulated clusters keep their promises under faults
     Simulate,
+    /// The simulator catches each fault that is planted
+    Mutants,
     /// The stack of compose.yaml comes up and keeps its promise
     Docker,
 }
@@ -107,8 +111,10 @@ impl Stage {
             Self::Rustdoc => lint::rustdoc(),
             Self::Tests => suite::tests(),
             Self::Doctests => suite::doctests(),
+            Self::Coverage => coverage::stage(),
             Self::Alone => lint::alone(),
             Self::Simulate => simulate::stage(),
+            Self::Mutants => simulate::mutants_stage(),
             Self::Docker => docker::stage(),
         }
     }

@@ -64,7 +64,11 @@ impl Net {
             delay += self.random.between(0, self.weather.slow_ms) * MS;
         }
         let link = &mut self.links[process];
-        let at = (self.now + delay).max(link.stalled_until + delay.min(MS));
+        let held_until = match direction {
+            0 => link.stalled_until.max(link.late_until),
+            _ => link.stalled_until,
+        };
+        let at = (self.now + delay).max(held_until + delay.min(MS));
         let last = &mut link.lanes[direction][lane % LANES];
         *last = (*last).max(at);
         *last
@@ -83,6 +87,7 @@ impl Net {
         link.last_bad = now;
         link.lanes = [[0; LANES]; 2];
         link.stalled_until = 0;
+        link.late_until = 0;
         let (life, conn) = (self.life(process), self.links[process].conn);
         self.tell_connection(Parcel::Connected(life, conn), process);
         let buffered = std::mem::take(&mut self.links[process].buffered);

@@ -23,6 +23,10 @@ impl Scheduler {
         }
         match effect {
             Effect::LoadRecords => {
+                let is_again = charge.holder.is_in_charge();
+                if is_again && net.has(Mutant::RecordsReadOnce) {
+                    return;
+                }
                 net.call(life, Call::Jobs, REQUEST, duty(Duty::Records));
             }
             Effect::ReadLast { reader, job } => {

@@ -45,6 +45,15 @@ impl World {
                 let conn = link.conn;
                 self.net.at(now + PATIENCE, Event::GiveUp(process, conn));
             }
+            What::Late(role, n) => {
+                let process = self.process(role, n);
+                let link = &mut self.net.links[process];
+                link.late_until = now + length;
+                link.last_bad = now + length;
+                link.last_own = now + length;
+                let conn = link.conn;
+                self.net.at(now + PATIENCE, Event::GiveUp(process, conn));
+            }
             What::Engine(n) => {
                 let process = self.process(Role::Agent, n);
                 if let Body::Agent(agent) = &mut self.bodies[process]
@@ -82,7 +91,7 @@ impl World {
                     }
                 }
             }
-            What::Cut(..) | What::Stall(..) | What::Engine(_) => {}
+            What::Cut(..) | What::Stall(..) | What::Late(..) | What::Engine(_) => {}
             What::Loss(_) => self.net.weather.loss = 0,
             What::Twice(_) => self.net.weather.twice = 0,
             What::Slow(_) => self.net.weather.slow_ms = 0,
@@ -99,7 +108,7 @@ impl World {
         self.net.nats_was_down = now;
         if lost > 0 {
             self.net.server.forget(died_ms.saturating_sub(lost) * MS);
-            self.net.oracle.forgotten();
+            self.net.oracle.forgotten(now);
         }
         for (key, revision) in self.net.server.overdue(now) {
             self.net.server.expire(key, revision, now);

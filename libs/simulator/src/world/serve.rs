@@ -96,6 +96,7 @@ impl World {
                 ttl,
             } => {
                 let before = self.recorded(key);
+                let is_renewal = self.holder(key) == Some(from);
                 let is_compared =
                     !(self.net.has(Mutant::RecordsNotCompared) && matches!(key, Key::Job(_)));
                 let expected = is_compared.then_some(expected);
@@ -106,6 +107,14 @@ impl World {
                     self.net.tell(job, || format!("{from:?} records {} attempt {} at {to:?} after {expected:?}: {result:?}", record.state, record.attempt));
                 }
                 if let Ok(revision) = result {
+                    match key {
+                        Key::Job(job) => self.net.oracle.recorded(from, job, now),
+                        Key::SchedulerLease if !is_renewal => self.net.oracle.reigns(from),
+                        Key::SchedulerLease
+                        | Key::RegistryLease
+                        | Key::GatewayLease(_)
+                        | Key::Node(_) => {}
+                    }
                     self.look_at(key, before.as_deref());
                     if let Some(ttl) = ttl.filter(|ttl| *ttl < 60 * SECOND) {
                         self.net.at(now + ttl, Event::Expire(key, revision));
@@ -140,6 +149,13 @@ impl World {
         match self.net.server.keys.get(&key)?.value.as_ref()? {
             Value::Job(job) => Some(job.clone()),
             Value::Node(_) | Value::Lease(_) => None,
+        }
+    }
+
+    fn holder(&self, key: Key) -> Option<Life> {
+        match self.net.server.keys.get(&key)?.value.as_ref()? {
+            Value::Lease(holder) => Some(*holder),
+            Value::Node(_) | Value::Job(_) => None,
         }
     }
 

@@ -280,3 +280,24 @@ fn gathered_pieces_wait_until_they_are_due_or_the_end_comes() {
     assert!(matches!(&entry, Entry::Final(_)));
     assert_eq!(texts(&entry), ["b"]);
 }
+
+#[test]
+fn an_attempt_that_failed_sends_nothing_more() {
+    let mut writer = Writer::new(1, 0, 0);
+    writer.push(piece("a"));
+    published(&mut writer);
+    writer.push(piece("b"));
+    writer.abandon();
+    writer.acked(7);
+    assert!(writer.next_effect().is_none());
+    assert_eq!((writer.has_stored(), writer.sequence()), (true, 7));
+}
+
+#[test]
+fn nothing_is_pushed_behind_the_end() {
+    let mut writer = Writer::new(1, 0, 0);
+    writer.finish(end());
+    writer.push(piece("late"));
+    let (_, entry) = published(&mut writer);
+    assert!(matches!(entry, Entry::Final(end) if end.rest.is_none()));
+}

@@ -14,7 +14,7 @@ use std::time::Duration;
 /// What the shell owes the holder. Whatever names an [`crate::Input`] comes back as that.
 #[derive(Debug)]
 pub enum Effect {
-    /// Read every record; comes back as `Records`.
+    /// Read every record; comes back as `Records`. Wanted at a takeover, and now and then.
     LoadRecords,
     /// Read the last entry of a transcript; comes back as `Last`.
     ReadLast {

@@ -90,6 +90,8 @@ pub struct Holder {
     /// Orders that nobody heard, to be sent again.
     unheard: BTreeSet<(Now, JobId)>,
     next_look: Now,
+    /// When every record is read again, and the pause before that.
+    read_again: (Now, Duration),
     must_plan: bool,
     /// Jobs that came since the last plan.
     newcomers: Vec<JobId>,
@@ -115,6 +117,7 @@ impl Holder {
             next_plan: None,
             unheard: BTreeSet::new(),
             next_look: Now::ZERO,
+            read_again: (Now::ZERO, Duration::ZERO),
             must_plan: true,
             newcomers: Vec::new(),
         }

@@ -3,6 +3,12 @@
 //! Nodes and gateways first, then every record, then the last entry of the
 //! transcript of every open job, which goes before its record. Only then is
 //! anything planned or answered.
+//!
+//! What the scheduler before had sent may still be on its way. Whatever it would
+//! change is refused, for its revision; but the first record of a job has nothing
+//! to be compared with. So all records are read again after a while, and then
+//! after twice as long each time: a record that comes late is found at latest
+//! when it has been there for about as long as it was late.
 
 use super::{Holder, Open, REMEMBERED};
 use crate::{Adopted, Demand, Effect, Note, Phase, adopt};
@@ -15,6 +21,8 @@ use std::time::Duration;
 
 /// Transcripts read at once.
 const READ_AT_ONCE: usize = 64;
+/// How long after a takeover the records are read again for the first time.
+const READ_AGAIN: Duration = Duration::from_secs(5);
 
 /// How far the takeover is.
 #[derive(Debug)]
@@ -73,6 +81,9 @@ impl Holder {
     }
 
     pub(super) fn records_loaded(&mut self, records: Vec<(Job, u64)>) {
+        if self.is_in_charge() {
+            return self.records_read_again(&records);
+        }
         let (ended, open): (Vec<_>, Vec<_>) = records
             .into_iter()
             .partition(|(job, _)| job.state.is_ended());
@@ -87,6 +98,27 @@ impl Holder {
             *waiting = open;
         }
         self.read_on();
+    }
+
+    /// Reads all records again when it is time to.
+    pub(super) fn read_again(&mut self) {
+        let (due, pause) = self.read_again;
+        if self.at.now >= due {
+            self.read_again = (self.at.now + pause * 2, pause * 2);
+            self.effects.push_back(Effect::LoadRecords);
+        }
+    }
+
+    /// An open record of a job that nobody here knows came after the takeover.
+    fn records_read_again(&mut self, records: &[(Job, u64)]) {
+        let is_unknown = |job: &Job| {
+            let is_known = self.open.contains_key(&job.id) || self.ended.contains_key(&job.id);
+            !job.state.is_ended() && !is_known
+        };
+        let unknown = records.iter().find(|(job, _)| is_unknown(job));
+        if let Some(job) = unknown.map(|(job, _)| job.id) {
+            self.is_void(job);
+        }
     }
 
     pub(super) fn last_read(&mut self, job: &JobId, last: Option<&Entry>) {
@@ -115,6 +147,7 @@ impl Holder {
         if asked.is_empty() {
             self.stage = Stage::InCharge;
             self.next_look = self.at.now + super::TICK;
+            self.read_again = (self.at.now + READ_AGAIN, READ_AGAIN);
             self.note(Note::InCharge {
                 open: self.state.open_jobs(),
             });

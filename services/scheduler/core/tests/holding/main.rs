@@ -1,9 +1,12 @@
 //! The scheduler in charge, input by input.
 #![expect(clippy::wildcard_enum_match_arm, reason = "one effect is looked for")]
 
+mod asking;
+mod beats;
 mod charge;
 mod denials;
 mod queueing;
+mod reading;
 mod states;
 
 use charge::{Charge, ms, node_id};

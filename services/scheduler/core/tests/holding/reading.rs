@@ -1,0 +1,179 @@
+//! Records that come to the store after the takeover.
+
+use crate::charge::{Charge, admission, description, end_of, id};
+use orchion_contract::JobId;
+use orchion_contract::job::{Door, Job, JobState, Outcome};
+use orchion_scheduler_core::{Effect, Input, Question, WriteError, job_end};
+use std::time::Duration;
+
+#[test]
+fn a_record_that_comes_after_the_takeover_is_found() {
+    let mut charge = Charge::with_node("a", 1);
+    let late = recorded_elsewhere(1);
+    charge.pass(Duration::from_secs(5));
+    assert!(reads_records(&charge.effects()));
+    charge.hear(Input::Records(vec![(late, 7)]));
+    assert!(matches!(charge.effects()[..], [Effect::Reread { .. }]));
+}
+
+#[test]
+fn records_that_are_known_are_read_again_and_change_nothing() {
+    let mut charge = Charge::with_node("a", 1);
+    let job = charge.admit(1, Door::Task);
+    let record = charge.record_of(&job);
+    charge.pass(Duration::from_secs(5));
+    charge.effects();
+    charge.hear(Input::Records(vec![(record, 5)]));
+    assert!(charge.effects().is_empty());
+    assert!(charge.holder.is_in_charge());
+}
+
+#[test]
+fn an_ended_record_of_an_unknown_job_is_no_reason_to_read_anew() {
+    let mut charge = Charge::with_node("a", 1);
+    let mut late = recorded_elsewhere(1);
+    late.state = JobState::Completed;
+    charge.pass(Duration::from_secs(5));
+    charge.effects();
+    charge.hear(Input::Records(vec![(late, 7)]));
+    assert!(charge.effects().is_empty());
+}
+
+#[test]
+fn records_are_read_again_after_twice_as_long_each_time() {
+    let mut charge = Charge::with_node("a", 1);
+    let mut read_after = Vec::new();
+    for second in 1..=40 {
+        charge.pass(Duration::from_secs(1));
+        if reads_records(&charge.effects()) {
+            read_after.push(second);
+        }
+    }
+    assert_eq!(read_after, [5, 15, 35]);
+}
+
+#[test]
+fn an_ended_record_that_a_takeover_finds_is_remembered() {
+    let mut charge = Charge::standing("a", 1);
+    let mut ended = recorded_elsewhere(1);
+    ended.state = JobState::Completed;
+    ended.end = Some(job_end(&end_of(1, Outcome::Completed), 5));
+    charge.hear(Input::NodesLoaded);
+    charge.hear(Input::GatewaysLoaded);
+    charge.hear(Input::Records(vec![(ended, 7)]));
+    charge.effects();
+    let token = charge.ask(Question::Get(id(1)));
+    let found = description(&charge.effects(), token).unwrap();
+    assert_eq!(found.state, JobState::Completed);
+}
+
+#[test]
+fn a_record_above_the_marker_of_an_expired_one_is_written_once_more() {
+    let mut charge = Charge::with_node("a", 1);
+    let job = unsure(&mut charge);
+    let found = Some((9, None));
+    charge.hear(Input::Read { job, found });
+    assert_eq!(expected(&charge.effects()), Some(9));
+}
+
+#[test]
+fn a_first_record_that_was_not_stored_is_written_once_more() {
+    let mut charge = Charge::with_node("a", 1);
+    let job = unsure(&mut charge);
+    charge.hear(Input::Read { job, found: None });
+    assert_eq!(expected(&charge.effects()), Some(0));
+}
+
+#[test]
+fn a_record_that_vanished_ends_the_stay_in_charge() {
+    let mut charge = Charge::with_node("a", 1);
+    let job = charge.admit(1, Door::Task);
+    charge.end_attempt(job, 1, crate::charge::completed());
+    charge.effects();
+    charge.hear(Input::Told { jobs: vec![job] });
+    charge.effects();
+    let result = Err(WriteError::Unsure);
+    charge.hear(Input::Written { job, result });
+    charge.effects();
+    charge.hear(Input::Read { job, found: None });
+    assert!(matches!(charge.effects()[..], [Effect::Reread { .. }]));
+}
+
+#[test]
+fn a_job_that_ended_elsewhere_and_is_submitted_again_gets_the_answer_of_its_record() {
+    let mut charge = Charge::with_node("a", 1);
+    let token = charge.submit(1, Door::Task);
+    charge.effects();
+    let mut ended = recorded_elsewhere(1);
+    ended.state = JobState::Completed;
+    let (job, result) = (id(1), Err(WriteError::Unsure));
+    charge.hear(Input::Written { job, result });
+    charge.effects();
+    let found = Some((9, Some(Box::new(ended))));
+    charge.hear(Input::Read { job, found });
+    let admission = admission(&charge.effects(), token).unwrap();
+    assert_eq!(admission.state, JobState::Completed);
+}
+
+#[test]
+fn a_later_record_that_the_full_store_refuses_is_read_and_the_job_goes_on() {
+    let mut charge = Charge::with_node("a", 1);
+    let job = charge.admit(1, Door::Task);
+    charge.end_attempt(job, 1, crate::charge::completed());
+    charge.effects();
+    charge.hear(Input::Told { jobs: vec![job] });
+    charge.effects();
+    let result = Err(WriteError::Full("no room".to_owned()));
+    charge.hear(Input::Written { job, result });
+    let reads = |effect: &Effect| matches!(effect, Effect::ReadRecord { .. });
+    assert!(charge.effects().iter().any(reads));
+    let before = Box::new(recorded_elsewhere(1));
+    let found = Some((5, Some(before)));
+    charge.hear(Input::Read { job, found });
+    assert_eq!(expected(&charge.effects()), Some(5));
+}
+
+#[test]
+fn a_final_that_stands_where_a_mark_was_to_go_ends_the_job() {
+    let mut charge = Charge::with_node("a", 1);
+    let job = charge.admit(1, Door::Task);
+    let end = Some(Box::new(end_of(1, Outcome::Canceled)));
+    charge.hear(Input::Opened {
+        job,
+        attempt: 2,
+        end,
+    });
+    charge.effects();
+    let token = charge.ask(Question::Get(job));
+    let found = description(&charge.effects(), token).unwrap();
+    assert_eq!(found.state, JobState::Canceled);
+}
+
+/// A job whose first record got no answer, and is being read.
+fn unsure(charge: &mut Charge) -> JobId {
+    charge.submit(1, Door::Task);
+    charge.effects();
+    let (job, result) = (id(1), Err(WriteError::Unsure));
+    charge.hear(Input::Written { job, result });
+    charge.effects();
+    job
+}
+
+fn expected(effects: &[Effect]) -> Option<u64> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Write { expected, .. } => Some(*expected),
+        _ => None,
+    })
+}
+
+/// A job that another scheduler admitted.
+fn recorded_elsewhere(n: u128) -> Job {
+    let mut other = Charge::with_node("a", 1);
+    let job = other.admit(n, Door::Task);
+    other.record_of(&job)
+}
+
+fn reads_records(effects: &[Effect]) -> bool {
+    let is_reading = |effect: &Effect| matches!(effect, Effect::LoadRecords);
+    effects.iter().any(is_reading)
+}
