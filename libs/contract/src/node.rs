@@ -62,6 +62,46 @@ pub struct Unregister {
     pub instance: Option<InstanceId>,
 }
 
+/// Bytes of nodes in one answer: it stays below what a message may hold.
+pub const MAX_PAGE_BYTES: usize = 512 * 1024;
+
+/// Which nodes to list, sorted by id.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ListNodes {
+    /// Only those behind this one: the last of the page before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<NodeId>,
+}
+
+/// The answer to [`ListNodes`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct NodePage {
+    /// As many as one answer holds.
+    pub nodes: Vec<Node>,
+    /// Whether there are more behind the last of them.
+    #[serde(default)]
+    pub more: bool,
+}
+
+impl NodePage {
+    /// Fills a page with the first of `nodes`, one at least.
+    pub fn of<'a>(nodes: impl Iterator<Item = &'a Node>) -> Self {
+        let mut page = Self::default();
+        let mut bytes = 0;
+        for node in nodes {
+            // Nodes are plain data and always serialize.
+            bytes += serde_json::to_vec(node).map_or(0, |node| node.len());
+            if bytes > MAX_PAGE_BYTES && !page.nodes.is_empty() {
+                page.more = true;
+                break;
+            }
+            page.nodes.push(node.clone());
+        }
+        page
+    }
+}
+
 /// Nothing to say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Empty {}

@@ -6,7 +6,7 @@ use crate::job::{
     ListJobs, RunOrder, RunReply, Submit,
 };
 use crate::log::{LogPage, LogQuery};
-use crate::node::{Empty, Node, Registered, Registration, Unregister};
+use crate::node::{Empty, ListNodes, Node, NodePage, Registered, Registration, Unregister};
 use crate::placement::Explanation;
 use crate::subject::Rpc;
 
@@ -14,8 +14,8 @@ use crate::subject::Rpc;
 pub const REGISTER: Rpc<(), Registration, Registered> = Rpc::new("orchion.rpc.registry.register");
 /// One node.
 pub const GET_NODE: Rpc<(), NodeId, Node> = Rpc::new("orchion.rpc.registry.get");
-/// All nodes, sorted by id.
-pub const LIST_NODES: Rpc<(), Empty, Vec<Node>> = Rpc::new("orchion.rpc.registry.list");
+/// All nodes, sorted by id, page by page.
+pub const LIST_NODES: Rpc<(), ListNodes, NodePage> = Rpc::new("orchion.rpc.registry.list");
 /// A node leaves on purpose.
 pub const UNREGISTER: Rpc<(), Unregister, Empty> = Rpc::new("orchion.rpc.registry.unregister");
 

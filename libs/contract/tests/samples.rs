@@ -74,11 +74,13 @@ samples! {
     "job-summary" => JobSummary,
     "lease" => Lease,
     "list-jobs" => ListJobs,
+    "list-nodes" => ListNodes,
     "log-page" => LogPage,
     "log-query" => LogQuery,
     "log-record" => LogRecord,
     "node" => Node,
     "node-event" => NodeEvent,
+    "node-page" => NodePage,
 
     "register-again" => RegisterAgain,
     "registered" => Registered,
@@ -88,6 +90,25 @@ samples! {
     "submit" => Submit,
     "submit-large" => Submit,
     "unregister" => Unregister,
+}
+
+#[test]
+fn a_page_holds_what_a_message_holds_and_says_that_there_is_more() {
+    let text = std::fs::read_to_string(folder().join("node.json")).unwrap();
+    let node: Node = serde_json::from_str(&text).unwrap();
+    let few = NodePage::of(std::iter::repeat_n(&node, 3));
+    assert_eq!((few.nodes.len(), few.more), (3, false));
+    let many = NodePage::of(std::iter::repeat_n(&node, 10_000));
+    let bytes = serde_json::to_vec(&many).unwrap().len();
+    assert!(
+        many.more && bytes > MAX_PAGE_BYTES / 2 && bytes < 1_000_000,
+        "{bytes}"
+    );
+    // One that is too large alone is a page of its own.
+    let mut large = node.clone();
+    large.hostname = "x".repeat(MAX_PAGE_BYTES);
+    let page = NodePage::of([&large, &node].into_iter());
+    assert_eq!((page.nodes.len(), page.more), (1, true));
 }
 
 #[test]

@@ -6,8 +6,8 @@ use anyhow::Context;
 use futures_util::{StreamExt, TryStreamExt};
 use orchion_bus::{Bus, Config, Identity};
 use orchion_contract::log::ServiceName;
-use orchion_contract::node::{Empty, NodeState};
-use orchion_contract::rpc::{LIST_NODES, SUBMIT};
+use orchion_contract::node::NodeState;
+use orchion_contract::rpc::SUBMIT;
 use orchion_contract::{InstanceId, JobId};
 use orchion_service::Stop;
 use orchion_testkit::Cluster;
@@ -92,9 +92,7 @@ async fn asking(url: &str) -> anyhow::Result<Bus> {
 async fn until_online(bus: &Bus, wanted: usize) -> anyhow::Result<()> {
     let until = Instant::now() + PATIENCE * 3;
     loop {
-        let nodes = bus
-            .ask(&LIST_NODES, &(), &Empty {}, Duration::from_secs(5))
-            .await;
+        let nodes = bus.all_nodes(Duration::from_secs(5)).await;
         let online = nodes.map(|nodes| {
             nodes
                 .iter()

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use orchion_bus::Bus;
-use orchion_contract::node::{Empty, Node};
-use orchion_contract::{ReaderId, rpc};
+use orchion_contract::ReaderId;
+use orchion_contract::node::Node;
 use orchion_service::{Stop, Tasks};
 use tokio::sync::Semaphore;
 
@@ -63,14 +63,10 @@ impl Gateway {
     /// When the registry is away.
     pub(crate) async fn list_nodes_now(&self) -> Result<Arc<[Node]>> {
         let patience = self.config.patience.get();
-        let asked = self
-            .bus
-            .ask_patiently(&rpc::LIST_NODES, &(), &Empty {}, patience);
-        let mut nodes = asked
-            .await
-            .map_err(|error| Error::from_bus(error, "registry"))?;
-        nodes.sort_by(|a, b| a.id.cmp(&b.id));
-        let nodes: Arc<[Node]> = nodes.into();
+        let nodes = self.bus.all_nodes(patience).await;
+        let nodes: Arc<[Node]> = nodes
+            .map_err(|error| Error::from_bus(error, "registry"))?
+            .into();
         *self.nodes.0.lock().unwrap_or_else(PoisonError::into_inner) =
             Some((Instant::now(), nodes.clone()));
         Ok(nodes)

@@ -5,7 +5,9 @@
 
 use orchion_bus::{Bus, Endpoint, Error, Question, Service, Subscription};
 use orchion_contract::NodeId;
-use orchion_contract::node::{Empty, Heartbeat, Node, Registered, Registration, Unregister};
+use orchion_contract::node::{
+    Empty, Heartbeat, ListNodes, Node, NodePage, Registered, Registration, Unregister,
+};
 use orchion_contract::rpc::{GET_NODE, LIST_NODES, REGISTER, UNREGISTER};
 use orchion_contract::subjects::{CAPABILITY, HEARTBEAT};
 
@@ -13,7 +15,7 @@ use orchion_contract::subjects::{CAPABILITY, HEARTBEAT};
 pub(crate) enum Said {
     Register(Box<Question<(), Registration, Registered>>),
     Get(Question<(), NodeId, Node>),
-    List(Question<(), Empty, Vec<Node>>),
+    List(Question<(), ListNodes, NodePage>),
     Unregister(Question<(), Unregister, Empty>),
     Heartbeat(Heartbeat),
     Capability(Box<Registration>),
@@ -24,7 +26,7 @@ pub(crate) struct Desk {
     _service: Service,
     register: Endpoint<(), Registration, Registered>,
     get: Endpoint<(), NodeId, Node>,
-    list: Endpoint<(), Empty, Vec<Node>>,
+    list: Endpoint<(), ListNodes, NodePage>,
     unregister: Endpoint<(), Unregister, Empty>,
     heartbeats: Subscription<NodeId, Heartbeat>,
     capabilities: Subscription<NodeId, Registration>,

@@ -6,7 +6,7 @@ use crate::desk::{Desk, Said};
 use crate::store::{self, Store};
 use anyhow::Context;
 use orchion_bus::{Bus, ConnectionId, LeaseHandle, Question};
-use orchion_contract::node::{Empty, Hello, Node, NodeEvent, RegisterAgain};
+use orchion_contract::node::{Empty, Hello, Node, NodeEvent, NodePage, RegisterAgain};
 use orchion_contract::subjects::{
     NODE_LOST, NODE_ONLINE, NODE_REGISTERED, NODE_SUSPECT, NODE_UNREGISTERED, REGISTER_AGAIN,
     REGISTRY_HELLO,
@@ -198,8 +198,12 @@ impl<'a> Active<'a> {
                 reply(self.lease, &question, answer).await;
             }
             Said::List(question) => {
-                let nodes = self.registry.directory().nodes().cloned().collect();
-                reply(self.lease, &question, Ok(nodes)).await;
+                let directory = self.registry.directory();
+                let page = match &question.asked.after {
+                    None => NodePage::of(directory.nodes()),
+                    Some(after) => NodePage::of(directory.nodes_after(after)),
+                };
+                reply(self.lease, &question, Ok(page)).await;
             }
         }
     }

@@ -13,7 +13,7 @@ use orchion_contract::job::{
     Usage,
 };
 use orchion_contract::log::ServiceName;
-use orchion_contract::node::Node;
+use orchion_contract::node::{Node, NodePage};
 use orchion_contract::subject::{Address, Rpc};
 use orchion_contract::subjects::TRANSCRIPT;
 use orchion_contract::transcript::{Entry, Final, Frame, Piece, Restart, Times};
@@ -94,7 +94,9 @@ impl Cluster {
             tasks: JoinSet::new(),
         };
         cluster
-            .answer(rpc::LIST_NODES, |_| Ok(vec![node("alpha")]))
+            .answer(rpc::LIST_NODES, |_| {
+                Ok(NodePage::of([node("alpha")].iter()))
+            })
             .await;
         cluster
             .answer(rpc::GET_NODE, |id| match id.as_str() {

@@ -3,6 +3,7 @@
 use orchion_contract::node::{Node, NodeState, Registration};
 use orchion_contract::{InstanceId, NodeId, UnixMs};
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 /// How a process stands to the directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,12 @@ impl Directory {
     /// All nodes, by id.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.values()
+    }
+
+    /// The nodes behind another one, by id.
+    pub fn nodes_after(&self, node: &NodeId) -> impl Iterator<Item = &Node> {
+        let behind = (Bound::Excluded(node), Bound::Unbounded);
+        self.nodes.range::<NodeId, _>(behind).map(|(_, node)| node)
     }
 
     /// Takes in a record from the bucket.

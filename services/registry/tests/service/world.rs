@@ -4,9 +4,9 @@ use futures_util::StreamExt as _;
 use orchion_bus::{Bus, Identity};
 use orchion_contract::log::ServiceName;
 use orchion_contract::node::{
-    Capabilities, Empty, Heartbeat, Node, NodeState, Registered, Registration, client_name,
+    Capabilities, Heartbeat, Node, NodeState, Registered, Registration, client_name,
 };
-use orchion_contract::rpc::{LIST_NODES, REGISTER};
+use orchion_contract::rpc::REGISTER;
 use orchion_contract::subjects::{HEARTBEAT, REGISTER_AGAIN, REGISTRY_HELLO};
 use orchion_contract::{InstanceId, NodeId};
 use orchion_registry::Config;
@@ -160,8 +160,7 @@ impl Agent {
 
 /// All nodes as the registry tells them.
 pub(crate) async fn list(bus: &Bus) -> Vec<Node> {
-    let answer = bus.ask_patiently(&LIST_NODES, &(), &Empty {}, SOON);
-    answer.await.unwrap()
+    bus.all_nodes(SOON).await.unwrap()
 }
 
 /// Waits until the registry shows exactly these nodes and states.
