@@ -104,7 +104,7 @@ pub(crate) struct Up {
 /// How to generate.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Sampling {
-    /// Model to use; without it the first that is offered
+    /// Model to use; without it the first by name, and the starter only when nothing else is offered
     #[arg(short, long)]
     pub(crate) model: Option<String>,
     /// How the model shall behave

@@ -160,6 +160,21 @@ impl Status {
         self.draw(Place::Line);
     }
 
+    /// Whether it is seen.
+    pub(crate) fn shows(&self) -> bool {
+        self.shows
+    }
+
+    /// Says what is awaited; where the line does not show, as a remark of
+    /// `terminal`, unless that speaks to programs.
+    pub(crate) fn tell(&mut self, terminal: Terminal, text: impl Into<String>) {
+        if !self.shows && !terminal.json {
+            terminal.remark(&text.into());
+        } else {
+            self.set(text);
+        }
+    }
+
     /// Says what is awaited, behind text that was written without a line end.
     pub(crate) fn set_behind(&mut self, text: impl Into<String>) {
         self.text = text.into();

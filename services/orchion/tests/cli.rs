@@ -5,6 +5,7 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
@@ -13,7 +14,10 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-/// A gateway with one model whose answer is `Hello there`.
+/// Far less than the time for which a gateway that was lost is asked again.
+const AT_ONCE: Duration = Duration::from_secs(20);
+
+/// A gateway with the starter and a model whose answer is `Hello there`.
 struct Gateway {
     address: SocketAddr,
     _runtime: tokio::runtime::Runtime,
@@ -33,7 +37,7 @@ impl Gateway {
         let router = Router::new()
             .route(
                 "/v1/models",
-                get(async || Json(json!({"data": [{"id": "tiny"}]}))),
+                get(async || Json(json!({"data": [{"id": "orchion-starter"}, {"id": "tiny"}]}))),
             )
             .route("/v1/tasks", post(submit))
             .route("/v1/tasks/{id}/stream", get(stream))
@@ -64,6 +68,7 @@ async fn submit(Json(body): Json<Value>) -> Response {
     let admission = json!({
         "task_id": body["task_id"], "job_id": body["task_id"], "queue_position": 0,
         "predicted_start_ms": 0, "backoff_ms": 0, "asked": body["messages"],
+        "model": body["model_ref"],
     });
     (StatusCode::ACCEPTED, Json(admission)).into_response()
 }
@@ -175,6 +180,14 @@ fn a_detached_task_prints_its_id() {
 }
 
 #[test]
+fn without_a_name_the_starter_is_the_last_choice() {
+    let gateway = Gateway::start();
+    let output = gateway.orchion(&["run", "-d", "--json", "hi"]);
+    let admission: Value = serde_json::from_str(said(&output).0).unwrap();
+    assert_eq!(admission["model"], "tiny");
+}
+
+#[test]
 fn each_class_of_failure_has_its_exit_code_and_advice() {
     let gateway = Gateway::start();
     let case = |arguments: &[&str]| {
@@ -224,13 +237,29 @@ fn without_a_gateway_it_says_how_to_get_one() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", free.local_addr().unwrap());
     drop(free);
-    let output = orchion(&url, &["models"], None);
-    let (_, stderr, code) = said(&output);
-    assert_eq!(code, 69);
-    assert!(
-        stderr.contains(&url) && stderr.contains("orchion up"),
-        "{stderr}"
-    );
+    let id = "0192f000-0000-7000-8000-000000000000";
+    let commands: [&[&str]; 5] = [
+        &["models"],
+        &["chat", "-m", "tiny", "hi"],
+        &["run", "-d", "-m", "tiny", "hi"],
+        &["jobs", "follow", id],
+        &["logs", "-f"],
+    ];
+    for arguments in commands {
+        let began = Instant::now();
+        let output = orchion(&url, arguments, None);
+        let (_, stderr, code) = said(&output);
+        assert_eq!(code, 69, "{arguments:?}");
+        assert!(
+            stderr.contains(&url) && stderr.contains("orchion up"),
+            "{arguments:?}: {stderr}"
+        );
+        assert!(
+            !stderr.contains("nothing is lost") && !stderr.contains("trying again"),
+            "{arguments:?}: {stderr}"
+        );
+        assert!(began.elapsed() < AT_ONCE, "{arguments:?}");
+    }
 }
 
 #[test]

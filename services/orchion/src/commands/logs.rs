@@ -85,12 +85,15 @@ async fn follow(context: &Context, stored: &str, live: &str, seen: &mut Seen) ->
                 context.gateway.turn();
                 continue;
             }
-            Err(failure) if failure.may_pass() => failure,
+            Err(failure) if context.gateway.is_worth_waiting(&failure) => failure,
             Err(failure) => return Err(failure),
         };
         let Some(pause) = patience.pause(failure.retry_after) else {
             return Err(failure);
         };
+        if let Some(reason) = patience.first_reason(&failure) {
+            context.terminal.remark(&reason);
+        }
         tokio::time::sleep(pause).await;
     }
 }
