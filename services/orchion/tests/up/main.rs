@@ -118,7 +118,8 @@ async fn other_agents_join_and_chats_spread_over_them() {
     let up = Up::start(&["--json", "--lan", "--advertise", "127.0.0.1"]);
     let url = up.url().await;
     let line = up.document()["join"].as_str().unwrap().to_owned();
-    let _agents = [up.agent("second", &line), up.agent("third", &line)];
+    let join = ["--join", &line];
+    let _agents = [up.agent("second", &join), up.agent("third", &join)];
     eventually("three nodes with a model", up::READY, async || {
         let nodes = json(&orchion(&url, &["nodes", "--json"]));
         let ready = nodes
@@ -149,6 +150,33 @@ async fn other_agents_join_and_chats_spread_over_them() {
         .map(|job| job["node"].as_str().unwrap())
         .collect();
     assert_eq!(nodes.len(), 3, "{jobs:#}");
+}
+
+#[tokio::test]
+async fn an_agent_that_waits_for_nats_says_why_once_and_ends_quietly() {
+    let up = Up::start(&["--json", "--lan", "--advertise", "127.0.0.1"]);
+    up.url().await;
+    let nats = up.document()["nats"].as_str().unwrap().to_owned();
+    let refusing = nats.replace("nats://", "nats://agent:wrong@");
+    let nobody = format!("nats://127.0.0.1:{}", orchion_testkit::free_port());
+    for (url, reason) in [
+        (nobody, "does not answer"),
+        (refusing, "refuses user and password"),
+    ] {
+        let mut agent = up.agent(reason, &["--nats-url", &url]);
+        eventually("a warning", SOON, async || {
+            agent.stdout().contains(reason).then_some(())
+        })
+        .await;
+
+        agent.signal(nix::sys::signal::Signal::SIGINT);
+        let status = agent.wait(SOON).await;
+
+        let said = agent.stdout();
+        assert_eq!(status.code(), Some(0), "{said}{}", agent.stderr());
+        let level = |level: &str| said.matches(&format!("\"level\":\"{level}\"")).count();
+        assert_eq!((level("error"), level("warn")), (0, 1), "{said}");
+    }
 }
 
 #[tokio::test]

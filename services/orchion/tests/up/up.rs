@@ -67,12 +67,13 @@ impl Up {
         Self { process, data }
     }
 
-    /// An agent that joins with `line`, with a folder inside ours.
-    pub(crate) fn agent(&self, name: &str, line: &str) -> Running {
+    /// An agent with these flags, with a folder inside ours.
+    pub(crate) fn agent(&self, name: &str, flags: &[&str]) -> Running {
         let folder = self.data.path().join(name);
         program(self.data.path())
-            .args(["agent", "--join", line, "--data-dir"])
+            .args(["agent", "--data-dir"])
             .arg(&folder)
+            .args(flags)
             .start()
     }
 
