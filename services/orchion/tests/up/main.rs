@@ -57,11 +57,17 @@ async fn the_command_line_works_against_it_and_ctrl_c_ends_it() {
     })
     .await;
 
+    for child in up.children() {
+        // A terminal sends Ctrl-C to the group of the program in front of it.
+        assert_ne!(up::group_of(child), up::group_of(up.process.pid()));
+    }
     up.process.signal(nix::sys::signal::Signal::SIGINT);
     let status = up.process.wait(SOON).await;
 
     assert_eq!(status.code(), Some(0), "{}", up.process.stderr());
     up.nothing_is_left().await;
+    let log = up.log();
+    assert!(log.contains("stopping") && !log.contains("again"), "{log}");
 }
 
 #[tokio::test]
