@@ -41,6 +41,8 @@ impl Gateway {
             )
             .route("/v1/tasks", post(submit))
             .route("/v1/tasks/{id}/stream", get(stream))
+            .route("/api/jobs", get(jobs))
+            .route("/api/jobs/{id}", get(job))
             .route("/api/nodes", get(nodes))
             .route("/api/nodes/{id}", get(no_node))
             .route("/version", get(async || Json(json!({"version": "9.9.9"}))));
@@ -79,6 +81,20 @@ async fn stream() -> Response {
                 id: 2\nevent: token\ndata: {\"t\":\" there\",\"i\":1}\n\n\
                 event: end\ndata: {\"tokens_out\":2,\"decode_ms\":5,\"finish_reason\":\"stop\"}\n\n";
     ([("content-type", "text/event-stream")], text).into_response()
+}
+
+const JOBS: [&str; 3] = [
+    "0192f000-0000-7000-8000-000000000001",
+    "0192f000-0000-7000-8000-000000000002",
+    "0192ffff-0000-7000-8000-000000000003",
+];
+
+async fn jobs() -> Json<Value> {
+    Json(JOBS.iter().map(|id| json!({"id": id})).collect())
+}
+
+async fn job(Path(id): Path<String>) -> Json<Value> {
+    Json(json!({"id": id}))
 }
 
 async fn nodes(headers: HeaderMap) -> Response {
@@ -149,7 +165,39 @@ fn a_prompt_may_come_through_a_pipe() {
     };
     assert_eq!(
         (stderr.as_str(), code),
-        ("error: the prompt is empty\n", 64)
+        (
+            "error: there is no prompt\n  give one as an argument, or pipe one in\n",
+            64
+        )
+    );
+}
+
+#[test]
+fn an_empty_prompt_is_none() {
+    let gateway = Gateway::start();
+    for arguments in [&["chat", ""][..], &["run", ""], &["chat"], &["run"]] {
+        let output = gateway.orchion(arguments);
+        let (_, stderr, code) = said(&output);
+        assert!(
+            code == 64 && stderr.contains("there is no prompt") && stderr.contains("pipe one in"),
+            "{arguments:?}: {stderr}"
+        );
+    }
+}
+
+#[test]
+fn a_data_directory_that_is_a_file_is_called_one() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_orchion"))
+        .arg("up")
+        .env_clear()
+        .env("ORCHION_DATA_DIR", file.path())
+        .output()
+        .unwrap();
+    let (_, stderr, code) = said(&output);
+    assert!(
+        code == 64 && stderr.contains("is a file, not a folder"),
+        "{stderr}"
     );
 }
 
@@ -230,6 +278,73 @@ fn failures_are_documents_too() {
     let failure: Value = serde_json::from_str(stderr).unwrap();
     assert_eq!(failure["error"]["code"], "BAD_TOKEN");
     assert_eq!(failure["error"]["exit_code"], code);
+}
+
+#[test]
+fn a_wrong_command_line_is_a_document_too() {
+    let gateway = Gateway::start();
+    for arguments in [
+        &["--json", "jobs", "show", "job-1"][..],
+        &["chat", "hi", "--json", "--max-tokens", "many"],
+    ] {
+        let output = gateway.orchion(arguments);
+        let (stdout, stderr, code) = said(&output);
+        let failure: Value = serde_json::from_str(stderr).unwrap();
+        assert_eq!((stdout, code), ("", 64));
+        assert_eq!(failure["error"]["kind"], "usage");
+        let message = failure["error"]["message"].as_str().unwrap();
+        assert!(message.contains("must be"), "{message}");
+    }
+}
+
+#[test]
+fn up_shows_its_configuration_and_starts_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mine.toml");
+    let text = "[scheduler]\nstrategy = \"round-robin\"\n[gateway]\ntokens = [\"open-sesame\"]\n";
+    std::fs::write(&file, text).unwrap();
+    let print = |file: &std::path::Path| {
+        let flags = ["up", "--print-config", "--http-port", "9999", "--config"];
+        let arguments = [&flags[..], &[file.to_str().unwrap()]].concat();
+        orchion("http://127.0.0.1:9", &arguments, None)
+    };
+    let output = print(&file);
+    let (stdout, stderr, code) = said(&output);
+    assert_eq!((stderr, code), ("", 0));
+    for line in [
+        "strategy = \"round-robin\"",
+        "http_port = 9999",
+        "[node-agent]",
+    ] {
+        assert!(stdout.contains(line), "{stdout}");
+    }
+    assert!(!stdout.contains("sesame"), "{stdout}");
+
+    let output = print(&folder.path().join("missing.toml"));
+    let (_, stderr, code) = said(&output);
+    assert!(code == 64 && stderr.contains("missing.toml"), "{stderr}");
+}
+
+#[test]
+fn a_job_is_found_by_the_beginning_of_its_id() {
+    let gateway = Gateway::start();
+    let show = |id: &str| {
+        let output = gateway.orchion(&["jobs", "show", id, "--json"]);
+        let (stdout, stderr, code) = said(&output);
+        (format!("{stdout}{stderr}"), code)
+    };
+    let (shown, code) = show("0192FFFF");
+    assert!(code == 0 && shown.contains(JOBS[2]), "{code}: {shown}");
+    let (shown, code) = show("0192f000");
+    assert!(
+        code == 64 && shown.contains(JOBS[0]) && shown.contains("write more"),
+        "{code}: {shown}"
+    );
+    let (shown, code) = show("abc");
+    assert!(
+        code == 66 && shown.contains("orchion jobs"),
+        "{code}: {shown}"
+    );
 }
 
 #[test]

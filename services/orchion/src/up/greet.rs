@@ -169,8 +169,8 @@ fn tell(
         return Ok(());
     }
     terminal.line(&format!(
-        "{} in {}\n\n{}\n",
-        terminal.paint(GOOD, "Orchion runs:"),
+        "{} (started in {})\n\n{}\n",
+        terminal.paint(GOOD, "Orchion runs"),
         span(millis(took)),
         answer(terminal, hello),
     ))?;
