@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::error::Error;
+use crate::outage::{Cause, Outage, pause};
 use async_nats::jetstream;
 use orchion_contract::InstanceId;
 use orchion_contract::log::ServiceName;
@@ -56,12 +57,11 @@ impl std::fmt::Debug for Bus {
 
 impl Bus {
     /// Connects, and waits until JetStream answers: start order does not
-    /// matter. Says once in a while that it still waits; ends early, with an
-    /// error, when `stop` is asked for.
+    /// matter. Says once in a while that it still waits, and why; ends early,
+    /// with an error, when `stop` is asked for.
     ///
     /// # Errors
-    /// When the address cannot be read, the credentials are refused, or the
-    /// process stops before NATS was there.
+    /// When the address cannot be read, or the process stops before NATS was there.
     pub async fn connect(config: &Config, identity: Identity, stop: &Stop) -> Result<Self, Error> {
         let since = Arc::new(watch::Sender::new(None));
         let client = options(config, &identity, &since)
@@ -162,14 +162,15 @@ impl Bus {
                 Some(Ok(_)) => return Ok(()),
                 Some(Err(error)) => error,
             };
-            if started.elapsed() >= announce {
-                announce *= 2;
+            // One that is away or refuses us is told of where it is tried.
+            if self.is_connected() && started.elapsed() >= announce {
+                announce *= 6;
                 let url = config.shown_url();
                 tracing::warn!(
                     nats.url = url,
                     reason = %error,
-                    "NATS with JetStream does not answer at {url}: still trying; is nats-server running there, \
-                     and are user and password right?"
+                    "NATS at {url} is there, but its JetStream does not answer: still trying; \
+                     is JetStream on, and may this user use it?"
                 );
             }
             // The client reconnects by itself; this only paces the question.
@@ -185,22 +186,20 @@ fn options(
     since: &Arc<watch::Sender<Option<Instant>>>,
 ) -> async_nats::ConnectOptions {
     let since = since.clone();
+    let outage = Arc::new(Outage::of(config.shown_url()));
     let mut options = async_nats::ConnectOptions::new()
         .name(&identity.client)
         .custom_inbox_prefix(config.inbox(&identity.client))
         .retry_on_initial_connect()
         .max_reconnects(None)
-        .reconnect_delay_callback(|attempt| {
-            let jitter = u64::from(std::process::id()) % 20;
-            Duration::from_millis((attempt as u64 * 20).min(80) + jitter)
-        })
+        .reconnect_delay_callback(pause)
         .ping_interval(Duration::from_secs(5))
         .connection_timeout(crate::REQUEST_TIMEOUT)
         .request_timeout(Some(crate::REQUEST_TIMEOUT))
         .subscription_capacity(65_536)
         .event_callback(move |event| {
-            let since = since.clone();
-            async move { note(&event, &since) }
+            let (since, outage) = (since.clone(), outage.clone());
+            async move { note(&event, &since, &outage) }
         });
     if let Some((user, password)) = config.credentials() {
         options = options.user_and_password(user, password);
@@ -208,24 +207,44 @@ fn options(
     options
 }
 
-fn note(event: &async_nats::Event, since: &watch::Sender<Option<Instant>>) {
-    use async_nats::Event;
+fn note(event: &async_nats::Event, since: &watch::Sender<Option<Instant>>, outage: &Outage) {
+    use async_nats::{Event, ServerError};
     match event {
         Event::Connected => {
+            outage.ends();
             since.send_replace(Some(Instant::now()));
             tracing::info!("connected to NATS");
         }
         Event::Disconnected => {
+            outage.begins(Instant::now());
             since.send_replace(None);
             tracing::warn!("lost the connection to NATS: reconnecting");
         }
         Event::SlowConsumer(_) => {
             tracing::warn!("messages came faster than they were read and some were dropped")
         }
+        Event::ServerError(ServerError::AuthorizationViolation) => tell(outage, Cause::Refused),
         Event::ServerError(error) => tracing::error!(%error, "NATS refused an operation"),
-        Event::ClientError(error) => tracing::debug!(%error, "the NATS client reports an error"),
+        Event::ClientError(error) => tell(outage, cause(error)),
         Event::LameDuckMode | Event::Draining | Event::Closed => {
             tracing::debug!(%event, "the connection to NATS changes")
         }
+    }
+}
+
+fn tell(outage: &Outage, cause: Cause) {
+    if let Some(text) = outage.fails(cause, Instant::now()) {
+        tracing::warn!(nats.url = outage.url(), "{text}");
+    }
+}
+
+/// Why a try to connect failed; the client tells it as text alone.
+pub(crate) fn cause(error: &async_nats::ClientError) -> Cause {
+    let refused = async_nats::ConnectErrorKind::AuthorizationViolation;
+    match error {
+        async_nats::ClientError::Other(reason) if *reason == refused.to_string() => Cause::Refused,
+        async_nats::ClientError::Other(_)
+        | async_nats::ClientError::MaxReconnects
+        | async_nats::ClientError::ServerNotInPool => Cause::Away,
     }
 }

@@ -15,6 +15,7 @@ mod ensure;
 mod error;
 mod lease;
 mod log;
+mod outage;
 mod pages;
 mod probe;
 mod publish;

@@ -4,7 +4,9 @@
 //! a millisecond, a cut cable after three missed pings.
 
 use crate::config::Config;
+use crate::connect::cause;
 use crate::error::Error;
+use crate::outage::{Cause, Outage, pause};
 use crate::subscribe::Message;
 use futures_util::StreamExt;
 use serde::Deserialize;
@@ -95,19 +97,18 @@ impl System {
         };
         let since: Arc<Mutex<Option<Instant>>> = Arc::default();
         let noted = since.clone();
+        let outage = Arc::new(Outage::of(config.shown_url()));
         let client = async_nats::ConnectOptions::new()
             .event_callback(move |event| {
-                let noted = noted.clone();
-                async move { note(&event, &noted) }
+                let (noted, outage) = (noted.clone(), outage.clone());
+                async move { note(&event, &noted, &outage) }
             })
             .name("registry-system")
             .custom_inbox_prefix(format!("_INBOX_{user}"))
             .user_and_password(user.clone(), config.exposed_system_password())
             .retry_on_initial_connect()
             .max_reconnects(None)
-            .reconnect_delay_callback(|attempt| {
-                std::time::Duration::from_millis((attempt as u64 * 20).min(100))
-            })
+            .reconnect_delay_callback(pause)
             .request_timeout(Some(crate::REQUEST_TIMEOUT))
             .connect(
                 config
@@ -215,14 +216,26 @@ impl System {
     }
 }
 
-fn note(event: &async_nats::Event, since: &Mutex<Option<Instant>>) {
+fn note(event: &async_nats::Event, since: &Mutex<Option<Instant>>, outage: &Outage) {
     use async_nats::Event;
     let mut since = since.lock().unwrap_or_else(PoisonError::into_inner);
     match event {
-        Event::Connected => *since = Some(Instant::now()),
+        Event::Connected => {
+            outage.ends();
+            *since = Some(Instant::now());
+        }
         Event::Disconnected => *since = None,
         Event::ServerError(error) => {
             tracing::error!(%error, "NATS refused an operation in its system account");
+        }
+        // That a server is away is told by the connection beside this one.
+        Event::ClientError(error) if cause(error) == Cause::Refused => {
+            if outage.fails(Cause::Refused, Instant::now()).is_some() {
+                tracing::warn!(
+                    "NATS refuses the user of its system account: correct nats.system_user and \
+                     nats.system_password; until then a dead host is noticed by its silence"
+                );
+            }
         }
         Event::SlowConsumer(_)
         | Event::ClientError(_)

@@ -132,6 +132,11 @@ impl Supervisor {
                 running.set(false);
                 None
             }
+            // What it waited for did not come: nobody waits for it any more.
+            Some(Err(cause)) if stop.is_stopping() => {
+                tracing::debug!("{service} was stopped at its start: {cause:#}");
+                None
+            }
             Some(Err(cause)) => {
                 let failure = Failure::Start(cause);
                 tracing::error!("{service} cannot {}", failure.report());

@@ -146,11 +146,28 @@ fn subscriber<W>(
 where
     W: for<'a> tracing_subscriber::fmt::MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter: Targets = settings.level.parse()?;
+    let filter = quiet_libraries(settings.level.parse()?);
     let layer = RecordLayer::new(source, render, writer)
         .with_witness(witness)
         .with_filter(SpansAlways(filter));
     Ok(Registry::default().with(layer))
+}
+
+/// A library that tells programmers what its user tells people, so its records
+/// count as debug; a level for its own target, as `info,async_nats=info`, wins.
+const QUIET_LIBRARY: &str = "async_nats";
+
+fn quiet_libraries(filter: Targets) -> Targets {
+    let is_debugging = filter
+        .default_level()
+        .is_some_and(|level| level >= LevelFilter::DEBUG);
+    let is_named = filter
+        .iter()
+        .any(|(target, _)| target.starts_with(QUIET_LIBRARY));
+    if is_debugging || is_named {
+        return filter;
+    }
+    filter.with_target(QUIET_LIBRARY, LevelFilter::OFF)
 }
 
 /// What a panic said. A message that was put together may quote what must not

@@ -107,6 +107,18 @@ async fn a_start_that_waits_for_ever_can_be_stopped() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_start_that_gives_up_because_it_is_stopped_has_not_failed() {
+    let supervisor = Supervisor::new("test", GRACE);
+    let stop = supervisor.stop();
+    let run = supervisor.run(async |tasks: &Tasks| {
+        tasks.stop().request();
+        anyhow::bail!("stopped before NATS was there")
+    });
+    run.await.unwrap();
+    assert!(stop.is_stopping());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_optional_task_may_fail_alone() {
     let supervisor = Supervisor::new("test", GRACE);
     let stop = supervisor.stop();

@@ -22,6 +22,9 @@ impl DataDir {
     /// When it cannot be written, or another agent holds it.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
+        if path.exists() && !path.is_dir() {
+            bail!("{shown} is a file, not a folder; name a folder with --data-dir");
+        }
         std::fs::create_dir_all(path).with_context(|| {
             format!("create data directory {shown}; name another with --data-dir")
         })?;

@@ -1,15 +1,17 @@
 //! The command line, as data.
 
+mod values;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use orchion_contract::JobId;
 use orchion_contract::job::JobState;
 use orchion_contract::log::Level;
-use orchion_service::HumanDuration;
 
 use crate::exit::EXIT_CODES;
+
+pub(crate) use values::JobName;
 
 /// Runs AI work on every machine you own.
 #[derive(Debug, Parser)]
@@ -73,13 +75,13 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct Up {
     /// Port of the gateway, 0 for a free one [default: 8080]
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = values::port)]
     pub(crate) http_port: Option<u16>,
     /// Port of NATS, 0 for a free one
-    #[arg(long, value_name = "PORT", default_value_t = 4222)]
+    #[arg(long, value_name = "PORT", default_value_t = 4222, value_parser = values::port)]
     pub(crate) nats_port: u16,
     /// Start this many agents, for a look at several nodes
-    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = values::agents)]
     pub(crate) agents: u32,
     /// Open NATS to the network, with passwords, and print the line that joins another host
     #[arg(long)]
@@ -99,25 +101,31 @@ pub(crate) struct Up {
     /// Show every log record on the terminal, not only warnings
     #[arg(short, long)]
     pub(crate) verbose: bool,
+    /// Configuration file [env: ORCHION_CONFIG] [default: orchion.toml, here or in the data directory]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print the resulting configuration, secrets masked, and exit
+    #[arg(long)]
+    pub(crate) print_config: bool,
 }
 
 /// How to generate.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Sampling {
-    /// Model to use; without it the first that is offered
+    /// Model to use; without it the first by name, and the starter only when nothing else is offered
     #[arg(short, long)]
     pub(crate) model: Option<String>,
     /// How the model shall behave
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
     /// Most tokens to generate
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = values::count)]
     pub(crate) max_tokens: Option<u32>,
     /// How freely to choose; 0 always takes the likeliest token
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = values::number)]
     pub(crate) temperature: Option<f64>,
     /// Seed of the sampler, for equal answers to equal questions
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = values::seed)]
     pub(crate) seed: Option<u64>,
 }
 
@@ -142,7 +150,7 @@ pub(crate) struct Run {
     #[arg(long, value_enum, default_value_t = Priority::Interactive)]
     pub(crate) priority: Priority,
     /// Time it may take in all, such as 90s or 10m
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(crate) deadline: Option<Duration>,
 }
 
@@ -166,7 +174,7 @@ pub(crate) struct Jobs {
 #[derive(Debug, Args)]
 pub(crate) struct JobsList {
     /// Only jobs in this state
-    #[arg(long, value_parser = state)]
+    #[arg(long, value_parser = values::state)]
     pub(crate) state: Option<JobState>,
     /// Only jobs of this node
     #[arg(long)]
@@ -175,7 +183,7 @@ pub(crate) struct JobsList {
     #[arg(long)]
     pub(crate) model: Option<String>,
     /// At most this many, the newest
-    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 20)]
+    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 20, value_parser = values::count)]
     pub(crate) limit: u32,
 }
 
@@ -183,30 +191,30 @@ pub(crate) struct JobsList {
 pub(crate) enum JobsCommand {
     /// Everything about one job
     Show {
-        /// The job
-        id: JobId,
+        /// The job: its id, or the beginning of it
+        id: JobName,
     },
     /// Print the answer of a job from its beginning, and wait for the rest
     Follow {
-        /// The job
-        id: JobId,
+        /// The job: its id, or the beginning of it
+        id: JobName,
     },
     /// End a job; doing it twice changes nothing
     Cancel {
-        /// The job
-        id: JobId,
+        /// The job: its id, or the beginning of it
+        id: JobName,
     },
     /// The log records of a job
     Logs {
-        /// The job
-        id: JobId,
+        /// The job: its id, or the beginning of it
+        id: JobName,
     },
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// The job
-    pub(crate) id: JobId,
+    /// The job: its id, or the beginning of it
+    pub(crate) id: JobName,
 }
 
 #[derive(Debug, Args)]
@@ -219,8 +227,8 @@ pub(crate) struct Nodes {
 pub(crate) enum NodesCommand {
     /// Everything about one node
     Show {
-        /// The node, by its id
-        id: String,
+        /// The node: its id or the beginning of it, or the name of its host
+        node: String,
     },
 }
 
@@ -237,9 +245,9 @@ pub(crate) struct Logs {
     pub(crate) source: Option<String>,
     /// Only records of this job
     #[arg(long)]
-    pub(crate) job: Option<JobId>,
+    pub(crate) job: Option<JobName>,
     /// At most this many stored records, the newest
-    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 50)]
+    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 50, value_parser = values::count)]
     pub(crate) limit: u32,
 }
 
@@ -262,30 +270,6 @@ pub(crate) struct Setup {
     /// Folder of the nodes
     #[arg(long, value_name = "FOLDER")]
     pub(crate) agents: PathBuf,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    text.parse::<HumanDuration>()
-        .map(HumanDuration::get)
-        .map_err(|error| error.to_string())
-}
-
-fn state(text: &str) -> Result<JobState, String> {
-    const STATES: [JobState; 6] = [
-        JobState::Pending,
-        JobState::Assigned,
-        JobState::Running,
-        JobState::Completed,
-        JobState::Failed,
-        JobState::Canceled,
-    ];
-    STATES
-        .into_iter()
-        .find(|state| state.as_str() == text)
-        .ok_or_else(|| {
-            let names = STATES.map(JobState::as_str);
-            format!("use one of {}", names.join(", "))
-        })
 }
 
 #[cfg(test)]
@@ -331,7 +315,12 @@ mod tests {
         assert!(said("jobs --state done").contains("use one of pending, assigned"));
         assert!(said("logs --level loud").contains("use debug, info, warn or error"));
         assert!(said("run x --deadline 5").contains("write a number and a unit"));
-        assert!(said("jobs show 12").contains("is not a UUID"));
+        assert!(
+            said("jobs show job-1").contains("must be the id of a job, or the beginning of one")
+        );
+        assert!(said("run x --max-tokens many").contains("must be a whole number"));
+        assert!(said("up --http-port 70000").contains("must be a number up to 65535"));
+        assert!(said("up --agents 0").contains("must be a number from 1 to 64"));
         assert!(said("chta").contains("'chat'"));
     }
 }

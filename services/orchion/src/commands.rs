@@ -7,6 +7,7 @@ mod explain;
 mod jobs;
 mod logs;
 mod models;
+mod named;
 mod nodes;
 mod prompt;
 mod run;
@@ -18,6 +19,8 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use orchion_service::config::variable;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::agent;
 use crate::args::{Cli, Command, Common};
@@ -34,9 +37,11 @@ pub(crate) struct Context {
 
 /// From the command line to the exit code.
 pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.collect();
+    let wants_json = arguments.iter().any(|argument| argument == "--json");
     let matches = match command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
-        Err(error) => return misread(&error),
+        Err(error) => return misread(&error, wants_json),
     };
     let terminal = Terminal::of_process(matches.get_flag("json"));
     match start(&matches, terminal) {
@@ -59,13 +64,29 @@ fn command() -> clap::Command {
 }
 
 /// Help and version are answers; everything else is a wrong command line.
-fn misread(error: &clap::Error) -> ExitCode {
+fn misread(error: &clap::Error, wants_json: bool) -> ExitCode {
+    if error.use_stderr() && wants_json {
+        let failure = wrong_command_line(&error.render().to_string());
+        Terminal::of_process(true).failure(&failure);
+        return failure.exit_code();
+    }
     // Nobody reading it changes nothing.
     let _ = error.print();
     if error.use_stderr() {
         ExitCode::from(Kind::Usage.code())
     } else {
         ExitCode::SUCCESS
+    }
+}
+
+/// What clap says: what is wrong on the first line, what to do below it.
+fn wrong_command_line(text: &str) -> Failure {
+    let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
+    let message = first.strip_prefix("error: ").unwrap_or(first);
+    let failure = Failure::new(Kind::Usage, message);
+    match rest.trim() {
+        "" => failure,
+        next => failure.then(next),
     }
 }
 
@@ -150,11 +171,16 @@ fn encoded(text: &str) -> String {
 }
 
 /// The rows of a list.
-fn rows<T: serde::de::DeserializeOwned>(document: serde_json::Value, name: &str) -> Result<Vec<T>> {
+fn rows<T: DeserializeOwned>(document: Value, name: &str) -> Result<Vec<T>> {
+    read(document, &format!("list of {name}"))
+}
+
+/// A document as what it should be.
+fn read<T: DeserializeOwned>(document: Value, name: &str) -> Result<T> {
     serde_json::from_value(document).map_err(|error| {
         Failure::new(
             Kind::Internal,
-            format!("the list of {name} cannot be read: {error}"),
+            format!("the {name} cannot be read: {error}"),
         )
         .then("use an `orchion` of the gateway's version; `orchion version` shows both")
     })

@@ -42,6 +42,11 @@ pub(crate) enum Happening {
         /// Why it was cut.
         reason: String,
     },
+    /// It could not be opened again yet; told once, until it is.
+    Waiting {
+        /// Why, and for how long it will be tried.
+        reason: String,
+    },
 }
 
 /// The payload of `started`.
@@ -96,6 +101,7 @@ pub(crate) struct Follow<'a> {
     next: u64,
     started: bool,
     ended: bool,
+    known: bool,
     line: Option<Line>,
     waiting: VecDeque<Event>,
     patience: Patience,
@@ -118,6 +124,7 @@ impl<'a> Follow<'a> {
             next: 0,
             started: false,
             ended: false,
+            known: false,
             line: None,
             waiting: VecDeque::new(),
             patience: gateway.patience(),
@@ -125,11 +132,25 @@ impl<'a> Follow<'a> {
         }
     }
 
+    /// Follows a job that a gateway has just admitted.
+    pub(crate) fn of_admitted(gateway: &'a Gateway, job: JobId) -> Self {
+        Self {
+            known: true,
+            ..Self::new(gateway, job)
+        }
+    }
+
+    /// Whether a gateway has known the job: it was admitted, or its stream was open.
+    pub(crate) fn is_known(&self) -> bool {
+        self.known
+    }
+
     /// What happens next; `None` after the end.
     ///
     /// # Errors
-    /// When no gateway could go on with the stream for a minute, when the task
-    /// is not known (any more), or when a piece is missing.
+    /// When no gateway answers at all, or none that did could go on with the
+    /// stream for a minute, when the task is not known (any more), or when a
+    /// piece is missing.
     pub(crate) async fn next(&mut self) -> Result<Option<Happening>> {
         loop {
             if let Some(event) = self.waiting.pop_front() {
@@ -148,7 +169,13 @@ impl<'a> Follow<'a> {
                 tokio::time::sleep(pause).await;
             }
             let cut = match &mut self.line {
-                None => self.open().await?,
+                None => match self.open().await? {
+                    Some(failure) => match self.wait(failure)? {
+                        Some(waiting) => return Ok(Some(waiting)),
+                        None => continue,
+                    },
+                    None => None,
+                },
                 Some(line) => match line.read().await {
                     Ok(events) => {
                         self.patience = self.gateway.patience();
@@ -190,18 +217,29 @@ impl<'a> Follow<'a> {
         let behind = (self.next > 0).then_some(self.next);
         match self.gateway.events(&self.path, behind).await {
             Ok(response) => {
+                self.known = true;
                 self.line = Some(Line {
                     response,
                     parser: Parser::default(),
                 });
                 Ok(None)
             }
-            Err(failure) if failure.may_pass() => Ok(Some(failure)),
+            Err(failure) if self.gateway.is_worth_waiting(&failure) => Ok(Some(failure)),
             Err(failure) => Err(failure),
         }
     }
 
-    /// Decides on another try.
+    /// Waits for another try; says so the first time.
+    fn wait(&mut self, failure: Failure) -> Result<Option<Happening>> {
+        let Some(pause) = self.patience.pause(failure.retry_after) else {
+            return Err(failure);
+        };
+        self.pause = Some(pause);
+        let reason = self.patience.first_reason(&failure);
+        Ok(reason.map(|reason| Happening::Waiting { reason }))
+    }
+
+    /// Decides on another try after a cut.
     fn again(&mut self, failure: Failure) -> Result<Happening> {
         match self.patience.pause(failure.retry_after) {
             Some(pause) => {

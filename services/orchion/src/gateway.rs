@@ -3,7 +3,7 @@
 //! A gateway holds no state that another would miss, so a call that cannot be
 //! delivered to one goes to the next.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use crate::http::{self, Base, Request, Response};
 
 /// Where a gateway is when nobody says.
 pub(crate) const DEFAULT_URL: &str = "http://localhost:8080";
-/// How long a call that may pass is repeated.
+/// How long a call that may pass is repeated, once a gateway has answered.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 const FIRST_DELAY: Duration = Duration::from_millis(50);
@@ -30,6 +30,7 @@ pub(crate) struct Gateway {
     bases: Vec<Base>,
     token: Option<String>,
     current: AtomicUsize,
+    has_answered: AtomicBool,
     patience: Duration,
 }
 
@@ -49,6 +50,7 @@ impl Gateway {
             bases,
             token,
             current: AtomicUsize::new(0),
+            has_answered: AtomicBool::new(false),
             patience: PATIENCE,
         })
     }
@@ -73,6 +75,12 @@ impl Gateway {
     /// Lets calls begin at the next gateway.
     pub(crate) fn turn(&self) {
         self.current.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether the call that failed so may succeed soon. A gateway that has
+    /// never answered is more likely not there, or somewhere else.
+    pub(crate) fn is_worth_waiting(&self, failure: &Failure) -> bool {
+        failure.may_pass() && self.has_answered.load(Ordering::Relaxed)
     }
 
     /// A fresh budget of time for one call.
@@ -127,7 +135,11 @@ impl Gateway {
                 headers,
                 body: body.clone(),
             };
-            match http::send(self.base(), request).await {
+            let sent = http::send(self.base(), request).await;
+            if sent.is_ok() {
+                self.has_answered.store(true, Ordering::Relaxed);
+            }
+            match sent {
                 Ok(response) if response.status.is_success() => return Ok(response),
                 Ok(response) => return Err(refusal(path, response).await),
                 Err(error) => {
@@ -224,6 +236,7 @@ pub(crate) struct Patience {
     since: Instant,
     budget: Duration,
     delay: Duration,
+    has_told: bool,
 }
 
 impl Patience {
@@ -232,6 +245,7 @@ impl Patience {
             since: Instant::now(),
             budget,
             delay: FIRST_DELAY,
+            has_told: false,
         }
     }
 
@@ -240,6 +254,28 @@ impl Patience {
         let delay = told.unwrap_or(self.delay);
         self.delay = (self.delay * 2).min(LONGEST_DELAY);
         (self.since.elapsed() + delay < self.budget).then_some(delay)
+    }
+
+    /// What to tell a person about the wait; nothing from the second time on.
+    pub(crate) fn first_reason(&mut self, failure: &Failure) -> Option<String> {
+        if std::mem::replace(&mut self.has_told, true) {
+            return None;
+        }
+        let reason = match failure.kind {
+            Kind::Unavailable => "lost the gateway",
+            Kind::Usage
+            | Kind::Refused
+            | Kind::NotFound
+            | Kind::Internal
+            | Kind::Retry
+            | Kind::Denied
+            | Kind::Interrupted
+            | Kind::NobodyReads => &failure.message,
+        };
+        let seconds = self.budget.as_secs();
+        Some(format!(
+            "{reason}; trying again for {seconds} s, Ctrl-C leaves"
+        ))
     }
 }
 
@@ -269,5 +305,16 @@ mod tests {
         assert_eq!(long.pause(None), Some(FIRST_DELAY));
         assert_eq!(long.pause(None), Some(FIRST_DELAY * 2));
         assert_eq!(long.pause(Some(Duration::from_secs(61))), None);
+    }
+
+    #[test]
+    fn why_it_waits_is_told_once() {
+        let away = Failure::new(Kind::Unavailable, "no gateway answers");
+        let mut patience = Patience::new(PATIENCE);
+        assert_eq!(
+            patience.first_reason(&away).as_deref(),
+            Some("lost the gateway; trying again for 60 s, Ctrl-C leaves")
+        );
+        assert_eq!(patience.first_reason(&away), None);
     }
 }

@@ -9,6 +9,10 @@ use serde_json::{Map, Value, json};
 use crate::exit::{Failure, Kind, Result};
 use crate::gateway::Gateway;
 
+/// The model of the starter engine. It babbles: it shows that everything works,
+/// and answers nobody's question.
+const STARTER: &str = "orchion-starter";
+
 /// What to generate.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Task {
@@ -85,25 +89,27 @@ impl Task {
     }
 
     /// Submits it under an id of our own, so that a repeat changes nothing, and
-    /// repeats for a minute what may pass. `waiting` hears why it waits.
+    /// repeats for a minute what may pass. `waiting` hears once why it waits.
     pub(crate) async fn submit(
         &self,
         gateway: &Gateway,
         id: JobId,
-        mut waiting: impl FnMut(&Failure),
+        mut waiting: impl FnMut(&str),
     ) -> Result<Value> {
         let body = self.body(id);
         let mut patience = gateway.patience();
         loop {
             let failure = match gateway.post("/v1/tasks", &body).await {
                 Ok(admission) => return Ok(admission.unwrap_or(Value::Null)),
-                Err(failure) if failure.may_pass() => failure,
+                Err(failure) if gateway.is_worth_waiting(&failure) => failure,
                 Err(failure) => return Err(failure),
             };
             let Some(pause) = patience.pause(failure.retry_after) else {
                 return Err(failure);
             };
-            waiting(&failure);
+            if let Some(text) = patience.first_reason(&failure) {
+                waiting(&text);
+            }
             tokio::time::sleep(pause).await;
         }
     }
@@ -123,12 +129,17 @@ pub(crate) async fn models(gateway: &Gateway) -> Result<Vec<String>> {
     Ok(list.data.into_iter().map(|model| model.id).collect())
 }
 
-/// The model that was named, else the first that is offered.
+/// The model to take when none is named: the first, but the starter last.
+pub(crate) fn first_choice(models: Vec<String>) -> Option<String> {
+    models.into_iter().min_by_key(|model| model == STARTER)
+}
+
+/// The model that was named, else the first choice of those that are offered.
 pub(crate) async fn choose_model(gateway: &Gateway, named: Option<&str>) -> Result<String> {
     if let Some(model) = named {
         return Ok(model.to_owned());
     }
-    models(gateway).await?.into_iter().next().ok_or_else(|| {
+    first_choice(models(gateway).await?).ok_or_else(|| {
         Failure::new(Kind::Retry, "no node offers a model yet")
             .then("look with `orchion nodes`; add a host with `orchion agent`")
     })
@@ -137,6 +148,21 @@ pub(crate) async fn choose_model(gateway: &Gateway, named: Option<&str>) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_starter_is_taken_only_when_nothing_else_is_offered() {
+        let choice = |names: &[&str]| {
+            let names = names.iter().map(|name| (*name).to_owned());
+            first_choice(names.collect())
+        };
+        assert_eq!(
+            choice(&[STARTER, "qwen3-8b", "zeta"]).as_deref(),
+            Some("qwen3-8b")
+        );
+        assert_eq!(choice(&["alpha", STARTER]).as_deref(), Some("alpha"));
+        assert_eq!(choice(&[STARTER]).as_deref(), Some(STARTER));
+        assert_eq!(choice(&[]), None);
+    }
 
     #[test]
     fn only_what_was_asked_for_is_sent() {

@@ -96,6 +96,13 @@ impl Terminal {
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     }
 
+    /// Writes a remark for people: where programs read, errors alone are on stderr.
+    pub(crate) fn aside(self, text: &str) {
+        if !self.json {
+            self.remark(text);
+        }
+    }
+
     /// Writes a remark to stderr in the place of a line of status, which is
     /// drawn again below it.
     pub(crate) fn over_status(self, text: &str) {
@@ -158,6 +165,20 @@ impl Status {
     pub(crate) fn set(&mut self, text: impl Into<String>) {
         self.text = text.into();
         self.draw(Place::Line);
+    }
+
+    /// Whether it is seen.
+    pub(crate) fn shows(&self) -> bool {
+        self.shows
+    }
+
+    /// Says what is awaited; where the line does not show, as an aside.
+    pub(crate) fn tell(&mut self, terminal: Terminal, text: impl Into<String>) {
+        if self.shows {
+            self.set(text);
+        } else {
+            terminal.aside(&text.into());
+        }
     }
 
     /// Says what is awaited, behind text that was written without a line end.

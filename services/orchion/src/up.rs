@@ -10,6 +10,7 @@ mod greet;
 mod logs;
 mod nats;
 mod plan;
+mod services;
 
 use std::process::ExitCode;
 
@@ -29,6 +30,10 @@ const STACK_BYTES: usize = 8 << 20;
 
 /// Runs until it is asked to stop.
 pub(crate) fn run(options: &Up, terminal: Terminal) -> Result<ExitCode> {
+    if options.print_config {
+        terminal.line(&plan::configuration(options)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let data = DataDir::open()?;
     data.clear_leftover()?;
     let plan = Plan::new(options, &data)?;

@@ -5,6 +5,7 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
@@ -13,7 +14,10 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-/// A gateway with one model whose answer is `Hello there`.
+/// Far less than the time for which a gateway that was lost is asked again.
+const AT_ONCE: Duration = Duration::from_secs(20);
+
+/// A gateway with the starter and a model whose answer is `Hello there`.
 struct Gateway {
     address: SocketAddr,
     _runtime: tokio::runtime::Runtime,
@@ -33,10 +37,12 @@ impl Gateway {
         let router = Router::new()
             .route(
                 "/v1/models",
-                get(async || Json(json!({"data": [{"id": "tiny"}]}))),
+                get(async || Json(json!({"data": [{"id": "orchion-starter"}, {"id": "tiny"}]}))),
             )
             .route("/v1/tasks", post(submit))
             .route("/v1/tasks/{id}/stream", get(stream))
+            .route("/api/jobs", get(jobs))
+            .route("/api/jobs/{id}", get(job))
             .route("/api/nodes", get(nodes))
             .route("/api/nodes/{id}", get(no_node))
             .route("/version", get(async || Json(json!({"version": "9.9.9"}))));
@@ -64,6 +70,7 @@ async fn submit(Json(body): Json<Value>) -> Response {
     let admission = json!({
         "task_id": body["task_id"], "job_id": body["task_id"], "queue_position": 0,
         "predicted_start_ms": 0, "backoff_ms": 0, "asked": body["messages"],
+        "model": body["model_ref"],
     });
     (StatusCode::ACCEPTED, Json(admission)).into_response()
 }
@@ -74,6 +81,20 @@ async fn stream() -> Response {
                 id: 2\nevent: token\ndata: {\"t\":\" there\",\"i\":1}\n\n\
                 event: end\ndata: {\"tokens_out\":2,\"decode_ms\":5,\"finish_reason\":\"stop\"}\n\n";
     ([("content-type", "text/event-stream")], text).into_response()
+}
+
+const JOBS: [&str; 3] = [
+    "0192f000-0000-7000-8000-000000000001",
+    "0192f000-0000-7000-8000-000000000002",
+    "0192ffff-0000-7000-8000-000000000003",
+];
+
+async fn jobs() -> Json<Value> {
+    Json(JOBS.iter().map(|id| json!({"id": id})).collect())
+}
+
+async fn job(Path(id): Path<String>) -> Json<Value> {
+    Json(json!({"id": id}))
 }
 
 async fn nodes(headers: HeaderMap) -> Response {
@@ -144,7 +165,39 @@ fn a_prompt_may_come_through_a_pipe() {
     };
     assert_eq!(
         (stderr.as_str(), code),
-        ("error: the prompt is empty\n", 64)
+        (
+            "error: there is no prompt\n  give one as an argument, or pipe one in\n",
+            64
+        )
+    );
+}
+
+#[test]
+fn an_empty_prompt_is_none() {
+    let gateway = Gateway::start();
+    for arguments in [&["chat", ""][..], &["run", ""], &["chat"], &["run"]] {
+        let output = gateway.orchion(arguments);
+        let (_, stderr, code) = said(&output);
+        assert!(
+            code == 64 && stderr.contains("there is no prompt") && stderr.contains("pipe one in"),
+            "{arguments:?}: {stderr}"
+        );
+    }
+}
+
+#[test]
+fn a_data_directory_that_is_a_file_is_called_one() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_orchion"))
+        .arg("up")
+        .env_clear()
+        .env("ORCHION_DATA_DIR", file.path())
+        .output()
+        .unwrap();
+    let (_, stderr, code) = said(&output);
+    assert!(
+        code == 64 && stderr.contains("is a file, not a folder"),
+        "{stderr}"
     );
 }
 
@@ -172,6 +225,14 @@ fn a_detached_task_prints_its_id() {
     let output = gateway.orchion(&["run", "-d", "hi"]);
     let (stdout, stderr, code) = said(&output);
     assert_eq!((stdout.trim().len(), stderr, code), (36, "", 0));
+}
+
+#[test]
+fn without_a_name_the_starter_is_the_last_choice() {
+    let gateway = Gateway::start();
+    let output = gateway.orchion(&["run", "-d", "--json", "hi"]);
+    let admission: Value = serde_json::from_str(said(&output).0).unwrap();
+    assert_eq!(admission["model"], "tiny");
 }
 
 #[test]
@@ -220,17 +281,100 @@ fn failures_are_documents_too() {
 }
 
 #[test]
+fn a_wrong_command_line_is_a_document_too() {
+    let gateway = Gateway::start();
+    for arguments in [
+        &["--json", "jobs", "show", "job-1"][..],
+        &["chat", "hi", "--json", "--max-tokens", "many"],
+    ] {
+        let output = gateway.orchion(arguments);
+        let (stdout, stderr, code) = said(&output);
+        let failure: Value = serde_json::from_str(stderr).unwrap();
+        assert_eq!((stdout, code), ("", 64));
+        assert_eq!(failure["error"]["kind"], "usage");
+        let message = failure["error"]["message"].as_str().unwrap();
+        assert!(message.contains("must be"), "{message}");
+    }
+}
+
+#[test]
+fn up_shows_its_configuration_and_starts_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mine.toml");
+    let text = "[scheduler]\nstrategy = \"round-robin\"\n[gateway]\ntokens = [\"open-sesame\"]\n";
+    std::fs::write(&file, text).unwrap();
+    let print = |file: &std::path::Path| {
+        let flags = ["up", "--print-config", "--http-port", "9999", "--config"];
+        let arguments = [&flags[..], &[file.to_str().unwrap()]].concat();
+        orchion("http://127.0.0.1:9", &arguments, None)
+    };
+    let output = print(&file);
+    let (stdout, stderr, code) = said(&output);
+    assert_eq!((stderr, code), ("", 0));
+    for line in [
+        "strategy = \"round-robin\"",
+        "http_port = 9999",
+        "[node-agent]",
+    ] {
+        assert!(stdout.contains(line), "{stdout}");
+    }
+    assert!(!stdout.contains("sesame"), "{stdout}");
+
+    let output = print(&folder.path().join("missing.toml"));
+    let (_, stderr, code) = said(&output);
+    assert!(code == 64 && stderr.contains("missing.toml"), "{stderr}");
+}
+
+#[test]
+fn a_job_is_found_by_the_beginning_of_its_id() {
+    let gateway = Gateway::start();
+    let show = |id: &str| {
+        let output = gateway.orchion(&["jobs", "show", id, "--json"]);
+        let (stdout, stderr, code) = said(&output);
+        (format!("{stdout}{stderr}"), code)
+    };
+    let (shown, code) = show("0192FFFF");
+    assert!(code == 0 && shown.contains(JOBS[2]), "{code}: {shown}");
+    let (shown, code) = show("0192f000");
+    assert!(
+        code == 64 && shown.contains(JOBS[0]) && shown.contains("write more"),
+        "{code}: {shown}"
+    );
+    let (shown, code) = show("abc");
+    assert!(
+        code == 66 && shown.contains("orchion jobs"),
+        "{code}: {shown}"
+    );
+}
+
+#[test]
 fn without_a_gateway_it_says_how_to_get_one() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", free.local_addr().unwrap());
     drop(free);
-    let output = orchion(&url, &["models"], None);
-    let (_, stderr, code) = said(&output);
-    assert_eq!(code, 69);
-    assert!(
-        stderr.contains(&url) && stderr.contains("orchion up"),
-        "{stderr}"
-    );
+    let id = "0192f000-0000-7000-8000-000000000000";
+    let commands: [&[&str]; 5] = [
+        &["models"],
+        &["chat", "-m", "tiny", "hi"],
+        &["run", "-d", "-m", "tiny", "hi"],
+        &["jobs", "follow", id],
+        &["logs", "-f"],
+    ];
+    for arguments in commands {
+        let began = Instant::now();
+        let output = orchion(&url, arguments, None);
+        let (_, stderr, code) = said(&output);
+        assert_eq!(code, 69, "{arguments:?}");
+        assert!(
+            stderr.contains(&url) && stderr.contains("orchion up"),
+            "{arguments:?}: {stderr}"
+        );
+        assert!(
+            !stderr.contains("nothing is lost") && !stderr.contains("trying again"),
+            "{arguments:?}: {stderr}"
+        );
+        assert!(began.elapsed() < AT_ONCE, "{arguments:?}");
+    }
 }
 
 #[test]

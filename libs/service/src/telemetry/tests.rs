@@ -70,6 +70,21 @@ fn ids_are_unique_and_times_are_now() {
 }
 
 #[test]
+fn the_client_of_nats_is_heard_only_when_one_listens_for_it() {
+    let said = |level: &str| {
+        let output = logged(level, |_| {
+            error!(target: "async_nats::connector", "authorization violation");
+            info!("ours");
+        });
+        output.json().len()
+    };
+    assert_eq!(said("info"), 1);
+    assert_eq!(said("info,orchion_bus=debug"), 1);
+    assert_eq!(said("debug"), 2);
+    assert_eq!(said("info,async_nats=info"), 2);
+}
+
+#[test]
 fn secrets_and_prompts_are_left_out_by_the_name_of_their_field() {
     let output = logged("info", |_| {
         info!(

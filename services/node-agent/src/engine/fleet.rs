@@ -147,8 +147,9 @@ impl Fleet {
         };
         let engine = self.add(name.to_owned(), nowhere, settings);
         let (roster, look) = (self.roster.clone(), self.settings.capability_interval.get());
+        let last_call = self.tasks.stop().clone();
         self.tasks.spawn_support("engine", move |stop| async move {
-            supervise::supervise(engine, launch, roster, look, stop).await;
+            supervise::supervise(engine, launch, roster, look, last_call, stop).await;
             Ok(())
         });
     }

@@ -173,6 +173,9 @@ impl Launch {
     }
 
     fn spawn(&self, command: &mut Command) -> anyhow::Result<(Child, Option<ChildStdin>, Output)> {
+        // Ctrl-C is for the agent, which ends its engines when their answers have ended.
+        #[cfg(unix)]
+        command.process_group(0);
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -17,23 +17,28 @@ const LAST_WORDS: usize = 8;
 const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Starts the engine, watches it, and starts it again when it ends, until
-/// `stop`; it ends with the agent.
+/// `stop`, which ends it. From `last_call` on it is not started again.
 pub async fn supervise(
     engine: Arc<Engine>,
     launch: Launch,
     roster: Roster,
     full_look: Duration,
+    last_call: Stop,
     stop: Stop,
 ) {
     let mut backoff = Backoff::default();
-    while !stop.is_stopping() {
+    while !last_call.is_stopping() {
         let began = Instant::now();
         match stop.unless_stopped(launch.start()).await {
             None => return,
             Some(Ok(started)) => {
                 engine.adapter.client().move_to(started.target.clone());
-                run(&engine, started, &roster, full_look, &stop).await;
+                let ended = run(&engine, started, &roster, full_look, &stop).await;
                 roster.is_down(&engine);
+                match ended {
+                    Some(ended) if !last_call.is_stopping() => ended.tell(&engine.name),
+                    Some(_) | None => return,
+                }
             }
             Some(Err(error)) => tracing::error!(
                 engine.name = engine.name,
@@ -42,18 +47,35 @@ pub async fn supervise(
             ),
         }
         let wait = backoff.ended_after(began.elapsed());
-        stop.unless_stopped(tokio::time::sleep(wait)).await;
+        last_call.unless_stopped(tokio::time::sleep(wait)).await;
     }
 }
 
-/// Runs until the engine or the agent ends.
+/// How an engine ended by itself.
+struct Ended {
+    status: String,
+    last_words: String,
+}
+
+impl Ended {
+    fn tell(self, name: &str) {
+        tracing::warn!(
+            engine.name = name,
+            engine.output = self.last_words,
+            "engine {name} has ended ({}): starting it again",
+            self.status
+        );
+    }
+}
+
+/// Runs until the engine ends, or until `stop`.
 async fn run(
     engine: &Arc<Engine>,
     mut started: Started,
     roster: &Roster,
     full_look: Duration,
     stop: &Stop,
-) {
+) -> Option<Ended> {
     let mut last_words = VecDeque::new();
     let watched = keeper::keep(engine.clone(), roster.clone(), full_look, stop.child());
     let mut watched = std::pin::pin!(watched);
@@ -78,16 +100,14 @@ async fn run(
                     // Dropping it kills it.
                     tracing::debug!(engine.name = engine.name, "engine {} is killed", engine.name);
                 }
-                return;
+                return None;
             }
         }
     };
     let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
     let words: Vec<String> = last_words.into();
-    tracing::warn!(
-        engine.name = engine.name,
-        engine.output = words.join("\n"),
-        "engine {} has ended ({status}): starting it again",
-        engine.name
-    );
+    Some(Ended {
+        status,
+        last_words: words.join("\n"),
+    })
 }

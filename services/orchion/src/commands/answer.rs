@@ -40,8 +40,8 @@ pub(super) async fn ask(
     let mut status = Status::new(context.terminal);
     status.set("asking");
     let (tell, mut told) = mpsc::unbounded_channel();
-    let submitted = task.submit(&context.gateway, id, |failure| {
-        let _ = tell.send(format!("waiting: {}", failure.message));
+    let submitted = task.submit(&context.gateway, id, |reason| {
+        let _ = tell.send(reason.to_owned());
     });
     let mut submitted = std::pin::pin!(submitted);
     let mut turns = turns();
@@ -51,7 +51,7 @@ pub(super) async fn ask(
                 admitted?;
                 break;
             }
-            Some(text) = told.recv() => status.set(text),
+            Some(text) = told.recv() => status.tell(context.terminal, text),
             _ = turns.tick() => status.turn(),
             failure = super::interrupt() => {
                 drop(status);
@@ -62,13 +62,18 @@ pub(super) async fn ask(
         }
     }
     drop(status);
-    show(context, id, interrupted).await
+    let follow = Follow::of_admitted(&context.gateway, id);
+    show(context, follow, id, interrupted).await
 }
 
 /// Shows the answer of a job from its first piece on.
-pub(super) async fn show(context: &Context, id: JobId, interrupted: OnInterrupt) -> Result<Answer> {
+pub(super) async fn show(
+    context: &Context,
+    mut follow: Follow<'_>,
+    id: JobId,
+    interrupted: OnInterrupt,
+) -> Result<Answer> {
     let mut screen = Screen::new(context.terminal, id);
-    let mut follow = Follow::new(&context.gateway, id);
     let mut turns = turns();
     let (tell, mut positions) = mpsc::unbounded_channel();
     let mut watching = std::pin::pin!(watch_queue(context, id, tell));
@@ -77,25 +82,27 @@ pub(super) async fn show(context: &Context, id: JobId, interrupted: OnInterrupt)
             let mut next = std::pin::pin!(follow.next());
             loop {
                 tokio::select! {
-                    next = &mut next => break next,
+                    next = &mut next => break Ok(next),
                     _ = turns.tick() => screen.status.turn(),
                     () = &mut watching, if screen.is_waiting() => {}
                     Some(position) = positions.recv(), if screen.is_waiting() => {
                         screen.status.set(queued(position));
                     }
-                    failure = super::interrupt() => {
-                        screen.close()?;
-                        return Err(interrupt(context, id, interrupted, failure?).await);
-                    }
+                    failure = super::interrupt() => break Err(failure?),
                 }
             }
         };
         let happening = match happening {
-            Ok(Some(happening)) => happening,
-            Ok(None) => return Err(Failure::new(Kind::Internal, "the stream had no end")),
-            Err(failure) => {
+            Ok(Ok(Some(happening))) => happening,
+            Ok(Ok(None)) => return Err(Failure::new(Kind::Internal, "the stream had no end")),
+            Ok(Err(failure)) => {
                 screen.close()?;
-                return Err(resumable(failure, id));
+                return Err(resumable(failure, id, follow.is_known()));
+            }
+            Err(interrupted_by_user) => {
+                screen.close()?;
+                interrupt(context, id, interrupted, follow.is_known()).await;
+                return Err(interrupted_by_user);
             }
         };
         if let Some(end) = screen.show(&happening)? {
@@ -124,14 +131,14 @@ async fn watch_queue(context: &Context, id: JobId, tell: mpsc::UnboundedSender<u
     }
 }
 
-async fn interrupt(context: &Context, id: JobId, then: OnInterrupt, failure: Failure) -> Failure {
+async fn interrupt(context: &Context, id: JobId, then: OnInterrupt, is_known: bool) {
     match then {
         OnInterrupt::Cancel => cancel(context, id).await,
-        OnInterrupt::Leave => context.terminal.remark(&format!(
+        OnInterrupt::Leave if is_known => context.terminal.remark(&format!(
             "the job goes on; `orchion jobs follow {id}` shows its answer"
         )),
+        OnInterrupt::Leave => {}
     }
-    failure
 }
 
 /// Ends the job; whether that works is not worth waiting for long.
@@ -142,8 +149,8 @@ async fn cancel(context: &Context, id: JobId) {
     let _ = tokio::time::timeout(Duration::from_secs(3), canceled).await;
 }
 
-fn resumable(failure: Failure, id: JobId) -> Failure {
-    if failure.may_pass() {
+fn resumable(failure: Failure, id: JobId, is_known: bool) -> Failure {
+    if failure.may_pass() && is_known {
         failure.then(format!(
             "nothing is lost: `orchion jobs follow {id}` shows the whole answer at any gateway"
         ))
@@ -216,6 +223,10 @@ impl Screen {
                     self.status.set(text);
                 }
             }
+            Happening::Waiting { reason } if self.in_line && self.status.shows() => {
+                self.status.set_behind(reason);
+            }
+            Happening::Waiting { reason } => self.status.tell(self.terminal, reason),
             Happening::End(end) => {
                 self.close()?;
                 return Ok(Some(Ok(end.clone())));

@@ -5,19 +5,28 @@ use orchion_contract::job::JobSummary;
 use serde_json::{Value, json};
 
 use super::answer::{OnInterrupt, show};
-use super::{Context, logs, query, rows};
+use super::{Context, logs, named, query, rows};
 use crate::args::{Jobs, JobsCommand, JobsList};
 use crate::exit::Result;
+use crate::follow::Follow;
 use crate::show::jobs as look;
 use crate::show::units::now_ms;
 
 pub(super) async fn run(context: &Context, options: Jobs) -> Result<()> {
     match options.command {
         None => list(context, options.list).await,
-        Some(JobsCommand::Show { id }) => detail(context, id).await,
-        Some(JobsCommand::Follow { id }) => show(context, id, OnInterrupt::Leave).await.map(drop),
-        Some(JobsCommand::Cancel { id }) => cancel(context, id).await,
-        Some(JobsCommand::Logs { id }) => logs::of_job(context, id).await,
+        Some(JobsCommand::Show { id }) => detail(context, named::job(context, &id).await?).await,
+        Some(JobsCommand::Follow { id }) => {
+            let id = named::job(context, &id).await?;
+            let follow = Follow::new(&context.gateway, id);
+            show(context, follow, id, OnInterrupt::Leave)
+                .await
+                .map(drop)
+        }
+        Some(JobsCommand::Cancel { id }) => cancel(context, named::job(context, &id).await?).await,
+        Some(JobsCommand::Logs { id }) => {
+            logs::of_job(context, named::job(context, &id).await?).await
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use orchion_service::telemetry::Record;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Context, query, rows};
+use super::{Context, named, query, rows};
 use crate::args::Logs;
 use crate::exit::Result;
 use crate::gateway::Gateway;
@@ -22,10 +22,14 @@ const REMEMBERED: usize = 4096;
 const SILENCE: Duration = Duration::from_secs(70);
 
 pub(super) async fn run(context: &Context, options: Logs) -> Result<()> {
+    let job = match &options.job {
+        Some(name) => Some(named::job(context, name).await?),
+        None => None,
+    };
     let mut filter = vec![
         ("level", options.level.map(|level| level.to_string())),
         ("source", options.source),
-        ("job", options.job.map(|job| job.to_string())),
+        ("job", job.map(|job| job.to_string())),
     ];
     let live = format!("/api/logs{}", query(&filter));
     filter.push(("limit", Some(options.limit.to_string())));
@@ -85,12 +89,15 @@ async fn follow(context: &Context, stored: &str, live: &str, seen: &mut Seen) ->
                 context.gateway.turn();
                 continue;
             }
-            Err(failure) if failure.may_pass() => failure,
+            Err(failure) if context.gateway.is_worth_waiting(&failure) => failure,
             Err(failure) => return Err(failure),
         };
         let Some(pause) = patience.pause(failure.retry_after) else {
             return Err(failure);
         };
+        if let Some(reason) = patience.first_reason(&failure) {
+            context.terminal.aside(&reason);
+        }
         tokio::time::sleep(pause).await;
     }
 }

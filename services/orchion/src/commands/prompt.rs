@@ -18,10 +18,7 @@ pub(super) fn is_person() -> bool {
 pub(super) fn given_or_piped(given: Option<String>) -> Result<String> {
     let prompt = match given {
         Some(prompt) => prompt,
-        None if is_person() => {
-            return Err(Failure::new(Kind::Usage, "there is no prompt")
-                .then("give one as an argument, or pipe one in"));
-        }
+        None if is_person() => String::new(),
         None => {
             let mut text = String::new();
             std::io::stdin()
@@ -35,7 +32,8 @@ pub(super) fn given_or_piped(given: Option<String>) -> Result<String> {
         }
     };
     if prompt.trim().is_empty() {
-        return Err(Failure::new(Kind::Usage, "the prompt is empty"));
+        return Err(Failure::new(Kind::Usage, "there is no prompt")
+            .then("give one as an argument, or pipe one in"));
     }
     Ok(prompt)
 }

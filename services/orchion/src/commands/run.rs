@@ -24,9 +24,7 @@ pub(super) async fn run(context: &Context, options: Run) -> Result<()> {
     let terminal = context.terminal;
     let id = JobId::now();
     let admission = task
-        .submit(&context.gateway, id, |failure| {
-            terminal.remark(&format!("waiting: {}", failure.message));
-        })
+        .submit(&context.gateway, id, |reason| terminal.aside(reason))
         .await?;
     if terminal.json {
         return terminal.document(&admission);

@@ -119,16 +119,47 @@ async fn trouble_of_a_gateway_is_not_the_end_of_the_job() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_stays_away_ends_it_in_time() {
+async fn a_gateway_that_never_answered_is_asked_once() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let gateway = Gateway::new(&[url], None)
         .unwrap()
-        .with_patience(Duration::from_millis(200));
+        .with_patience(Duration::from_secs(3600));
     let failure = read(&gateway).await.unwrap_err();
     assert_eq!(failure.kind, Kind::Unavailable);
     assert!(failure.next.unwrap().contains("orchion up"));
+}
+
+#[tokio::test]
+async fn a_gateway_that_goes_away_is_waited_for_and_that_is_told_once() {
+    let mut servers = JoinSet::new();
+    let script = Arc::new(Mutex::new(Script {
+        steps: vec![Does::CutBefore(3)],
+        asked: Vec::new(),
+        state: "running",
+    }));
+    let url = serve(&mut servers, script).await;
+    let gateway = Gateway::new(&[url], None)
+        .unwrap()
+        .with_patience(Duration::from_millis(1500));
+    let mut follow = Follow::new(&gateway, JobId::now());
+    assert!(!follow.is_known());
+    let mut waits = Vec::new();
+    let failure = loop {
+        match follow.next().await {
+            Ok(Some(Happening::Token(token))) if token.i == 2 => servers.shutdown().await,
+            Ok(Some(Happening::Waiting { reason })) => waits.push(reason),
+            Ok(happening) => assert!(happening.is_some()),
+            Err(failure) => break failure,
+        }
+    };
+    assert!(follow.is_known());
+    assert_eq!(failure.kind, Kind::Unavailable);
+    assert_eq!(
+        waits,
+        ["lost the gateway; trying again for 1 s, Ctrl-C leaves"]
+    );
 }
 
 /// Follows a job over gateways that each play a script; the text of the answer
@@ -168,7 +199,8 @@ async fn read(gateway: &Gateway) -> Result<String> {
             | Happening::Metrics(_)
             | Happening::Restart
             | Happening::End(_)
-            | Happening::Reconnecting { .. } => {}
+            | Happening::Reconnecting { .. }
+            | Happening::Waiting { .. } => {}
         }
     }
     Ok(text)

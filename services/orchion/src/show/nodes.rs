@@ -1,5 +1,7 @@
 //! Nodes on the terminal.
 
+use std::collections::BTreeSet;
+
 use orchion_contract::node::{Gpu, Node, NodeState, Replica};
 
 use super::table::{Cell, Table, pairs};
@@ -114,14 +116,16 @@ fn slots(replicas: &[Replica]) -> u32 {
     replicas.iter().map(|replica| replica.slots).sum()
 }
 
-/// `llamacpp:qwen3-8b`, more of them behind it as a count.
+/// Each model once, by name; of many the first ones.
 fn models(replicas: &[Replica]) -> String {
-    let shown = |replica: &Replica| format!("{}:{}", replica.engine.kind, replica.model);
-    match replicas {
-        [] => String::new(),
-        [one] => shown(one),
-        [first, rest @ ..] => format!("{} (+{})", shown(first), rest.len()),
+    const SHOWN: usize = 3;
+    let names: BTreeSet<&str> = replicas.iter().map(|one| one.model.as_str()).collect();
+    let first = names.iter().take(SHOWN);
+    let mut shown: Vec<String> = first.copied().map(str::to_owned).collect();
+    if names.len() > SHOWN {
+        shown.push(format!("{} more", names.len() - SHOWN));
     }
+    shown.join(", ")
 }
 
 fn gpus(gpus: &[Gpu]) -> String {
@@ -143,10 +147,12 @@ mod tests {
 
     fn nodes() -> Vec<Node> {
         let gpu = json!({"name": "NVIDIA H200", "memory_total_bytes": 151_397_597_184_u64});
-        let replica = json!({
-            "id": "r0", "model": "qwen3-8b", "slots": 4, "ctx": 8192, "ready": true,
-            "engine": {"kind": "llamacpp", "version": "b6900"}, "continuation": "ids",
-        });
+        let replica = |model: &str| {
+            json!({
+                "id": "r0", "model": model, "slots": 4, "ctx": 8192, "ready": true,
+                "engine": {"kind": "llamacpp", "version": "b6900"}, "continuation": "ids",
+            })
+        };
         let node = |id: &str, host: &str, state: &str, seen: u64, capabilities, replicas| {
             json!({
                 "id": id, "instance": "i1", "hostname": host, "version": "0.1.0",
@@ -162,7 +168,7 @@ mod tests {
                 "online",
                 99_500,
                 json!({"memory": {"total_bytes": 137_438_953_472_u64}, "gpus": [gpu.clone(), gpu]}),
-                json!([replica.clone(), replica]),
+                json!([replica("qwen3-8b"), replica("zeta")]),
             ),
             node("pi-kitchen", "pi", "lost", 1_000, json!({}), json!([])),
         ]))
@@ -172,9 +178,9 @@ mod tests {
     #[test]
     fn a_table_of_nodes() {
         insta::assert_snapshot!(table(&nodes(), 100_000, false), @r"
-        NODE         HOST   STATE    MODELS                   SLOTS   MEMORY    GPU                      SEEN
-        workshop     big    online   llamacpp:qwen3-8b (+1)   8       128 GiB   2x NVIDIA H200 141 GiB   now
-        pi-kitchen   pi     lost     -                        0       0 B       -                        1m 39s ago
+        NODE         HOST   STATE    MODELS           SLOTS   MEMORY    GPU                      SEEN
+        workshop     big    online   qwen3-8b, zeta   8       128 GiB   2x NVIDIA H200 141 GiB   now
+        pi-kitchen   pi     lost     -                0       0 B       -                        1m 39s ago
         ");
     }
 
@@ -210,7 +216,7 @@ mod tests {
 
         MODEL      ENGINE     VERSION   SLOTS   CONTEXT   READY
         qwen3-8b   llamacpp   b6900     4       8192      yes
-        qwen3-8b   llamacpp   b6900     4       8192      yes
+        zeta       llamacpp   b6900     4       8192      yes
         ");
     }
 }

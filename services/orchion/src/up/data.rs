@@ -40,6 +40,11 @@ impl DataDir {
             )
             .then("give it to this user, or name another in ORCHION_DATA_DIR")
         };
+        if root.exists() && !root.is_dir() {
+            let text = format!("{} is a file, not a folder", root.display());
+            return Err(Failure::new(Kind::Usage, text)
+                .then("name a folder for the data in ORCHION_DATA_DIR"));
+        }
         fs::create_dir_all(&root).map_err(failed)?;
         let mut lock = OpenOptions::new()
             .create(true)
@@ -85,14 +90,6 @@ impl DataDir {
     /// What the services write.
     pub(super) fn log(&self) -> PathBuf {
         self.root.join("logs/orchion.log")
-    }
-
-    /// The folder of the agent with this number, counted from 1.
-    pub(super) fn agent(&self, number: u32) -> PathBuf {
-        match number {
-            1 => self.root.join("node-agent"),
-            number => self.root.join(format!("node-agent-{number}")),
-        }
     }
 
     /// Remembers the server, to find it again after a crash.
@@ -144,6 +141,14 @@ impl DataDir {
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         options.open(&path)?.write_all(token.as_bytes())?;
         Ok(token)
+    }
+}
+
+/// The folder of the agent with this number, counted from 1.
+pub(super) fn agent_folder(root: &Path, number: u32) -> PathBuf {
+    match number {
+        1 => root.join("node-agent"),
+        number => root.join(format!("node-agent-{number}")),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::follow::{End, Follow, Happening};
 use crate::gateway::Gateway;
 use crate::http::Base;
 use crate::show::units::span;
-use crate::task::{Message, Task, models};
+use crate::task::{Message, Task, first_choice, models};
 use crate::terminal::{DIM, GOOD, STRONG, Status, Terminal};
 
 const QUESTION: &str = "Say hello in one sentence.";
@@ -106,7 +106,10 @@ async fn hello(
                     end,
                 });
             }
-            Happening::Started(_) | Happening::Metrics(_) | Happening::Reconnecting { .. } => {}
+            Happening::Started(_)
+            | Happening::Metrics(_)
+            | Happening::Reconnecting { .. }
+            | Happening::Waiting { .. } => {}
         }
     }
     Err(Failure::new(Kind::Internal, "the first answer had no end"))
@@ -141,14 +144,14 @@ async fn wait_for_model(
     }
 }
 
-/// The first model, once every agent of ours has made itself known.
+/// The model to ask, once every agent of ours has made itself known.
 async fn ready(gateway: &Gateway, agents: usize) -> Result<Option<String>> {
     gateway.get::<Value>("/readyz").await?;
     let nodes: Vec<Value> = gateway.get("/api/nodes").await?;
     if nodes.len() < agents {
         return Ok(None);
     }
-    Ok(models(gateway).await?.into_iter().next())
+    Ok(first_choice(models(gateway).await?))
 }
 
 fn tell(
@@ -166,8 +169,8 @@ fn tell(
         return Ok(());
     }
     terminal.line(&format!(
-        "{} in {}\n\n{}\n",
-        terminal.paint(GOOD, "Orchion runs:"),
+        "{} (started in {})\n\n{}\n",
+        terminal.paint(GOOD, "Orchion runs"),
         span(millis(took)),
         answer(terminal, hello),
     ))?;

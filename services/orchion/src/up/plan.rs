@@ -1,14 +1,15 @@
 //! What will run, decided before anything is started: ports, users, the
 //! configuration of every service.
 
+use std::io::{Error, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 
 use orchion_nats_server::{Access, Passwords};
-use orchion_service::Settings;
-use orchion_service::config::{self, FlagValue, Sources};
+use orchion_service::config;
 use orchion_service::telemetry;
 
-use super::data::DataDir;
+use super::data::{DataDir, gateway_token};
+use super::services::{Given, Services};
 use crate::args::Up;
 use crate::exit::{Failure, Kind, Result};
 use crate::http::Base;
@@ -54,11 +55,14 @@ impl Plan {
             .then(|| Passwords::load_or_generate(&data.nats()))
             .transpose()
             .map_err(anyhow::Error::new)?;
-        let flags = Flags {
-            url: format!("nats://127.0.0.1:{}", nats.port()),
+        let services = Services::load(&Given {
+            options,
+            nats_port: nats.port(),
             passwords: passwords.as_ref(),
-        };
-        let gateway = gateway(options, data, &flags)?;
+            token: is_open(options).then(|| data.gateway_token()).transpose()?,
+            root: data.root().to_owned(),
+        })?;
+        let gateway = listening(services.gateway)?;
         let port = gateway.gateway.http_port;
         let is_any = gateway
             .gateway
@@ -84,12 +88,10 @@ impl Plan {
         });
         Ok(Self {
             nats,
-            registry: load(flags.registry())?,
-            scheduler: load(flags.service())?,
-            log_sink: load(flags.service())?,
-            agents: (1..=options.agents)
-                .map(|number| load(flags.agent(data, number)))
-                .collect::<Result<_>>()?,
+            registry: services.registry,
+            scheduler: services.scheduler,
+            log_sink: services.log_sink,
+            agents: services.agents,
             telemetry: gateway.telemetry.clone(),
             gateway,
             access: passwords.map_or(Access::Loopback, Access::Network),
@@ -111,24 +113,33 @@ impl Plan {
     }
 }
 
-fn gateway(options: &Up, data: &DataDir, flags: &Flags<'_>) -> Result<orchion_gateway::Config> {
-    let mut given = flags.service();
-    if let Some(port) = options.http_port {
-        given.push(flag("http-port", "gateway.http_port", port.to_string()));
-    }
-    if let Some(bind) = &options.bind {
-        given.push(flag("bind", "gateway.bind", bind.clone()));
-        if opens(bind) {
-            given.push(flag("bind", "gateway.tokens", data.gateway_token()?));
-        }
-    }
-    let mut gateway: orchion_gateway::Config = load(given)?;
+/// What `--print-config` shows: nothing is started, made or reserved for it.
+pub(super) fn configuration(options: &Up) -> Result<String> {
+    // Shown masked, as it will be.
+    let token = is_open(options).then(|| gateway_token().unwrap_or_else(|| "new".to_owned()));
+    let services = Services::load(&Given {
+        options,
+        nats_port: options.nats_port,
+        passwords: None,
+        token,
+        root: config::data_dir(),
+    })?;
+    services.to_toml()
+}
+
+/// The gateway with the port that it will have.
+fn listening(mut gateway: orchion_gateway::Config) -> Result<orchion_gateway::Config> {
     let address = gateway
         .gateway
         .address()
         .map_err(|error| Failure::new(Kind::Usage, error.to_string()))?;
     gateway.gateway.http_port = free(address, "HTTP", "--http-port")?.port();
     Ok(gateway)
+}
+
+/// Whether the flags open the gateway to other machines.
+fn is_open(options: &Up) -> bool {
+    options.bind.as_deref().is_some_and(opens)
 }
 
 /// Whether an address can be reached from other machines.
@@ -144,97 +155,28 @@ fn bracketed(host: &str) -> String {
     }
 }
 
-/// The settings that are not the owner's to choose here.
-struct Flags<'a> {
-    url: String,
-    passwords: Option<&'a Passwords>,
-}
-
-impl Flags<'_> {
-    fn service(&self) -> Vec<FlagValue> {
-        let password = self.passwords.map(|all| all.service.as_str());
-        self.user("service", password)
-    }
-
-    /// The registry also hears who connects and who is gone.
-    fn registry(&self) -> Vec<FlagValue> {
-        let password = self.passwords.map_or("", |all| all.liveness.as_str());
-        let mut flags = self.service();
-        flags.push(flag("nats-port", "nats.system_user", "liveness".to_owned()));
-        flags.push(flag(
-            "nats-port",
-            "nats.system_password",
-            password.to_owned(),
-        ));
-        flags
-    }
-
-    fn agent(&self, data: &DataDir, number: u32) -> Vec<FlagValue> {
-        let password = self.passwords.map(|all| all.agent.as_str());
-        let mut flags = self.user("agent", password);
-        let folder = data.agent(number).to_string_lossy().into_owned();
-        flags.push(flag("agents", "node-agent.data_dir", folder));
-        flags
-    }
-
-    /// On loopback a role is taken without a password.
-    fn user(&self, user: &str, password: Option<&str>) -> Vec<FlagValue> {
-        vec![
-            flag("nats-port", "nats.url", self.url.clone()),
-            flag("nats-port", "nats.user", user.to_owned()),
-            flag(
-                "nats-port",
-                "nats.password",
-                password.unwrap_or_default().to_owned(),
-            ),
-        ]
-    }
-}
-
-fn flag(name: &str, key: &str, value: String) -> FlagValue {
-    FlagValue {
-        name: name.to_owned(),
-        key: key.to_owned(),
-        value,
-    }
-}
-
-fn load<C: Settings>(flags: Vec<FlagValue>) -> Result<C> {
-    let sources = Sources {
-        flags,
-        ..Sources::from_process()
-    };
-    config::load(&sources).map_err(|problems| {
-        Failure::new(
-            Kind::Usage,
-            format!(
-                "the configuration is not right:\n  {}",
-                problems.0.join("\n  ")
-            ),
-        )
-    })
-}
-
 /// The address with its port, a free one for 0; an error names who to ask.
 fn free(address: SocketAddr, what: &str, flag: &str) -> Result<SocketAddr> {
-    let listener = TcpListener::bind(address).map_err(|error| {
-        let port = address.port();
-        let failure = if error.kind() == std::io::ErrorKind::AddrInUse {
-            Failure::new(
-                Kind::Unavailable,
-                format!("port {port}, wanted for {what}, is taken by another program"),
-            )
-        } else {
-            Failure::new(
-                Kind::Unavailable,
-                format!("cannot listen on {address}: {error}"),
-            )
-        };
-        failure.then(format!(
-            "choose another port with {flag}, or end that program"
-        ))
-    })?;
+    let listener =
+        TcpListener::bind(address).map_err(|error| cannot_listen(address, &error, what, flag))?;
     Ok(listener.local_addr()?)
+}
+
+fn cannot_listen(address: SocketAddr, error: &Error, what: &str, flag: &str) -> Failure {
+    let (ip, port) = (address.ip(), address.port());
+    if error.kind() == ErrorKind::AddrInUse {
+        let text = format!("port {port}, wanted for {what}, is taken by another program");
+        return Failure::new(Kind::Unavailable, text).then(format!(
+            "choose another port with {flag}, or end that program"
+        ));
+    }
+    if error.kind() == ErrorKind::AddrNotAvailable {
+        let text = format!("cannot listen on {ip}: no interface has this address");
+        return Failure::new(Kind::Usage, text)
+            .then("correct --bind, or gateway.bind in orchion.toml");
+    }
+    let text = format!("cannot listen on {address} for {what}: {error}");
+    Failure::new(Kind::Unavailable, text).then(format!("choose another port with {flag}"))
 }
 
 /// The address by which other hosts most likely reach this one: that of the
@@ -263,6 +205,18 @@ mod tests {
         let text = failure.to_string();
         assert!(
             text.contains(&address.port().to_string()) && text.contains("--http-port"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn an_address_of_nobody_is_the_owner_s_to_correct() {
+        let address = "192.0.2.1:0".parse().unwrap();
+        let failure = free(address, "HTTP", "--http-port").unwrap_err();
+        assert_eq!(failure.kind, Kind::Usage);
+        let text = failure.to_string();
+        assert!(
+            text.contains("no interface has this address") && text.contains("correct --bind"),
             "{text}"
         );
     }

@@ -57,11 +57,17 @@ async fn the_command_line_works_against_it_and_ctrl_c_ends_it() {
     })
     .await;
 
+    for child in up.children() {
+        // A terminal sends Ctrl-C to the group of the program in front of it.
+        assert_ne!(up::group_of(child), up::group_of(up.process.pid()));
+    }
     up.process.signal(nix::sys::signal::Signal::SIGINT);
     let status = up.process.wait(SOON).await;
 
     assert_eq!(status.code(), Some(0), "{}", up.process.stderr());
     up.nothing_is_left().await;
+    let log = up.log();
+    assert!(log.contains("stopping") && !log.contains("again"), "{log}");
 }
 
 #[tokio::test]
@@ -118,7 +124,8 @@ async fn other_agents_join_and_chats_spread_over_them() {
     let up = Up::start(&["--json", "--lan", "--advertise", "127.0.0.1"]);
     let url = up.url().await;
     let line = up.document()["join"].as_str().unwrap().to_owned();
-    let _agents = [up.agent("second", &line), up.agent("third", &line)];
+    let join = ["--join", &line];
+    let _agents = [up.agent("second", &join), up.agent("third", &join)];
     eventually("three nodes with a model", up::READY, async || {
         let nodes = json(&orchion(&url, &["nodes", "--json"]));
         let ready = nodes
@@ -149,6 +156,33 @@ async fn other_agents_join_and_chats_spread_over_them() {
         .map(|job| job["node"].as_str().unwrap())
         .collect();
     assert_eq!(nodes.len(), 3, "{jobs:#}");
+}
+
+#[tokio::test]
+async fn an_agent_that_waits_for_nats_says_why_once_and_ends_quietly() {
+    let up = Up::start(&["--json", "--lan", "--advertise", "127.0.0.1"]);
+    up.url().await;
+    let nats = up.document()["nats"].as_str().unwrap().to_owned();
+    let refusing = nats.replace("nats://", "nats://agent:wrong@");
+    let nobody = format!("nats://127.0.0.1:{}", orchion_testkit::free_port());
+    for (url, reason) in [
+        (nobody, "does not answer"),
+        (refusing, "refuses user and password"),
+    ] {
+        let mut agent = up.agent(reason, &["--nats-url", &url]);
+        eventually("a warning", SOON, async || {
+            agent.stdout().contains(reason).then_some(())
+        })
+        .await;
+
+        agent.signal(nix::sys::signal::Signal::SIGINT);
+        let status = agent.wait(SOON).await;
+
+        let said = agent.stdout();
+        assert_eq!(status.code(), Some(0), "{said}{}", agent.stderr());
+        let level = |level: &str| said.matches(&format!("\"level\":\"{level}\"")).count();
+        assert_eq!((level("error"), level("warn")), (0, 1), "{said}");
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::Duration;
 
-use orchion_testkit::process::find_binary;
+use orchion_testkit::process::{find_binary, tree};
 use orchion_testkit::{Program, Running, eventually};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -67,12 +67,13 @@ impl Up {
         Self { process, data }
     }
 
-    /// An agent that joins with `line`, with a folder inside ours.
-    pub(crate) fn agent(&self, name: &str, line: &str) -> Running {
+    /// An agent with these flags, with a folder inside ours.
+    pub(crate) fn agent(&self, name: &str, flags: &[&str]) -> Running {
         let folder = self.data.path().join(name);
         program(self.data.path())
-            .args(["agent", "--join", line, "--data-dir"])
+            .args(["agent", "--data-dir"])
             .arg(&folder)
+            .args(flags)
             .start()
     }
 
@@ -99,6 +100,20 @@ impl Up {
         serde_json::from_str(self.process.stdout().lines().next().unwrap()).unwrap()
     }
 
+    /// Everything that it has started: nats-server and the engines.
+    pub(crate) fn children(&self) -> Vec<u32> {
+        let own = self.process.pid();
+        let mut found = tree(&[own]);
+        found.retain(|id| *id != own);
+        assert!(found.len() >= 2, "{found:?}");
+        found
+    }
+
+    /// What its services have written.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.data.path().join("logs/orchion.log")).unwrap()
+    }
+
     /// No process names the folder any more: every child has it on its command line.
     pub(crate) async fn nothing_is_left(&self) {
         eventually(
@@ -117,6 +132,14 @@ fn program(data: &Path) -> Program {
     Program::at(Path::new(env!("CARGO_BIN_EXE_orchion")))
         .dir(data)
         .env("ORCHION_DATA_DIR", data)
+}
+
+/// The process group that a process is in.
+pub(crate) fn group_of(id: u32) -> String {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
+    // The name before it may hold spaces and parentheses.
+    let behind_name = &stat[stat.rfind(')').unwrap() + 2..];
+    behind_name.split(' ').nth(2).unwrap().to_owned()
 }
 
 /// Command lines of living processes that name `folder`.

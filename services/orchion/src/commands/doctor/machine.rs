@@ -44,6 +44,13 @@ pub(super) fn data_dir() -> Check {
     if !folder.exists() {
         return Check::ok(NAME, format!("{shown}, made at the first start"));
     }
+    if !folder.is_dir() {
+        return Check::fail(
+            NAME,
+            format!("{shown} is a file, not a folder"),
+            "name a folder for the data in ORCHION_DATA_DIR",
+        );
+    }
     // What is created in it is gone at once.
     let probe = folder.join(format!(".doctor-{}", std::process::id()));
     let written = std::fs::write(&probe, b"x").and_then(|()| std::fs::remove_file(&probe));
