@@ -77,7 +77,7 @@ pub struct JobSpec {
     /// `stream_options`, `seed` and the token limits, which stand beside it.
     /// Empty (`{}`) when it lies in the object store.
     pub body: Box<RawValue>,
-    /// Where the body lies when it is larger than [`MAX_BODY_BYTES`].
+    /// Where the body lies when it is larger than [`MAX_BODY_BYTES`](super::MAX_BODY_BYTES).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_ref: Option<BlobRef>,
     /// Most tokens to generate.
