@@ -91,6 +91,7 @@ async fn asking(url: &str) -> anyhow::Result<Bus> {
 
 async fn until_online(bus: &Bus, wanted: usize) -> anyhow::Result<()> {
     let until = Instant::now() + PATIENCE * 3;
+    // Asked until it is so; a fleet that joins is not to be measured by its asker.
     loop {
         let nodes = bus.all_nodes(Duration::from_secs(5)).await;
         let online = nodes.map(|nodes| {
@@ -171,6 +172,7 @@ async fn jobs(
     };
     while !asked.iter().all(has_ended) {
         anyhow::ensure!(Instant::now() < until, "not every job has ended");
+        // Looked at seldom: the figures are of the jobs, not of the looking.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let used = cost::of(scheduler)?

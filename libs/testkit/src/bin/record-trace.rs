@@ -121,6 +121,7 @@ async fn ended(client: &HttpClient, asked: &[Asked]) -> anyhow::Result<Vec<Value
         if began.elapsed() > PATIENCE {
             bail!("not every job has ended in {} s", PATIENCE.as_secs());
         }
+        // Looked at seldom: the trace is of the jobs, not of the looking.
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }

@@ -46,6 +46,7 @@ pub async fn supervise(
                 engine.name
             ),
         }
+        // An engine that ends again and again is started ever more seldom.
         let wait = backoff.ended_after(began.elapsed());
         last_call.unless_stopped(tokio::time::sleep(wait)).await;
     }
