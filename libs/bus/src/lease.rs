@@ -78,7 +78,16 @@ impl LeaseHandle {
 
     /// Somebody knows of a higher epoch: acquire anew above it.
     pub fn outranked(&self, epoch: u64) {
-        self.shared.handle(Input::Outranked(epoch));
+        self.tell(Input::Outranked(epoch));
+    }
+
+    /// Somebody acts as if the lease were his: acquire anew.
+    pub fn doubted(&self) {
+        self.tell(Input::Doubted);
+    }
+
+    fn tell(&self, input: Input) {
+        self.shared.handle(input);
         self.shared.wake.notify_one();
     }
 }

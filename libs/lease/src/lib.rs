@@ -36,6 +36,9 @@ pub enum Input {
     NoAnswer,
     /// An agent has been told of a higher epoch than ours: acquire anew above it.
     Outranked(u64),
+    /// Somebody acts who can only be another holder: after a power cut the store
+    /// may have forgotten that the lease is ours. Acquire anew before acting.
+    Doubted,
     /// Time has passed.
     Tick,
 }
@@ -157,6 +160,7 @@ impl Contender {
             Input::Refused => self.refused(now),
             Input::NoAnswer => self.no_answer(now),
             Input::Outranked(epoch) => self.outranked(epoch, now),
+            Input::Doubted => self.acquire_anew(now),
         }
     }
 
@@ -289,27 +293,23 @@ impl Contender {
 
     fn outranked(&mut self, epoch: u64, now: Now) {
         self.above = self.above.max(epoch);
-        match self.state {
-            State::Held {
-                epoch: ours,
-                revision,
-                ..
-            }
-            | State::Renewing {
-                epoch: ours,
-                revision,
-                ..
-            } if epoch > ours => {
-                self.owed.push(Effect::Lost);
-                self.state = State::Acquiring { sent: now };
-                self.wake = now + self.ttl / 4;
-                self.owed.push(Effect::Write { expected: revision });
-            }
-            State::Held { .. }
-            | State::Renewing { .. }
-            | State::Waiting
-            | State::Reading
-            | State::Acquiring { .. } => {}
+        let is_outranked = match self.state {
+            State::Held { epoch: ours, .. } | State::Renewing { epoch: ours, .. } => epoch > ours,
+            State::Waiting | State::Reading | State::Acquiring { .. } => false,
+        };
+        if is_outranked {
+            self.acquire_anew(now);
+        }
+    }
+
+    /// The lease is given up and written again as if it were free: whoever has
+    /// it meanwhile keeps it.
+    fn acquire_anew(&mut self, now: Now) {
+        if let Some(expected) = self.revision() {
+            self.owed.push(Effect::Lost);
+            self.state = State::Acquiring { sent: now };
+            self.wake = now + self.ttl / 4;
+            self.owed.push(Effect::Write { expected });
         }
     }
 }

@@ -186,3 +186,34 @@ fn who_waits_learns_nothing_from_an_answer_that_it_does_not_wait_for() {
     assert_eq!(effects(&mut contender), []);
     assert_eq!(contender.epoch(ms(1)), None);
 }
+
+#[test]
+fn a_holder_in_doubt_acts_only_when_the_lease_is_his_once_more() {
+    let mut contender = holder();
+    contender.handle(Input::Doubted, ms(100));
+    assert_eq!(contender.epoch(ms(100)), None);
+    contender.handle(Input::Written(9), ms(101));
+    assert_eq!(contender.epoch(ms(101)), Some(9));
+    let expected = [
+        Effect::Lost,
+        Effect::Write { expected: 5 },
+        Effect::Acquired { epoch: 9 },
+    ];
+    assert_eq!(effects(&mut contender), expected);
+}
+
+#[test]
+fn a_holder_in_doubt_whose_lease_is_somebody_elses_waits() {
+    let mut contender = holder();
+    contender.handle(Input::Doubted, ms(100));
+    contender.handle(Input::Refused, ms(101));
+    assert_eq!(contender.epoch(ms(101)), None);
+    assert_eq!(contender.next_deadline(), ms(601));
+}
+
+#[test]
+fn who_holds_nothing_need_not_doubt() {
+    let mut contender = Contender::new(TTL);
+    contender.handle(Input::Doubted, ms(0));
+    assert_eq!(effects(&mut contender), []);
+}

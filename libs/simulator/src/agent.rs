@@ -35,6 +35,8 @@ const IDLE: Time = 5 * SECOND;
 const BUSY: Time = SECOND;
 /// How long the pieces of an answer that is wanted at once are gathered.
 const GATHERING: Time = 50 * MS;
+/// How long an order for an answer that is wanted at once waits for its end.
+const HELD: Time = 100 * MS;
 const MOST: usize = 256;
 
 pub(crate) struct Agent {
@@ -76,6 +78,8 @@ struct Attempt {
     /// What is under way at the server.
     op: Option<u64>,
     waiting: Vec<(Life, u64)>,
+    /// Who ordered it and has no answer yet.
+    asker: Option<(Life, u64)>,
     started_ms: u64,
 }
 

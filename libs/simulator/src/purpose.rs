@@ -60,6 +60,8 @@ pub(crate) enum Work {
     Again,
     /// What was gathered goes out.
     Flush,
+    /// An order has waited long enough for its answer.
+    Accept,
     /// The engine says the next token.
     Token(u32),
     Deadline,

@@ -1,9 +1,11 @@
 //! Engines: what they are asked, what they answer, and what goes wrong.
 //!
 //! One adapter per kind of engine ([`openai`], [`llamacpp`], [`starter`])
-//! behind [`EngineAdapter`]. Answers are always streamed: only then does closing
-//! the connection free the engine at once. A stream without `[DONE]` has failed,
-//! whatever the transport says.
+//! behind [`EngineAdapter`]. Answers are streamed: then closing the connection
+//! frees the engine at once, and little is lost when it dies. Only a brief answer
+//! that nobody reads along comes in one body, for a stream of it costs engine and
+//! agent several times as much. A stream without `[DONE]` has failed, whatever
+//! the transport says.
 
 pub mod answer;
 mod body;
@@ -40,6 +42,12 @@ pub trait EngineAdapter: Send + Sync {
 
     /// Where it is.
     fn client(&self) -> &http::Client;
+
+    /// Whether it stops when its caller hangs up, even one that does not stream.
+    /// Otherwise it is always asked to stream.
+    fn notices_hang_ups(&self) -> bool {
+        false
+    }
 
     /// What it is and serves.
     ///
@@ -90,11 +98,22 @@ pub struct Served {
 pub struct Ask<'a> {
     /// What the caller wants.
     pub spec: &'a JobSpec,
+    /// How the answer is to come.
+    pub delivery: Delivery,
     /// The beginning that is there already.
     pub rest: Option<Rest<'a>>,
     /// Whether the answer is to be the one that was given before, token by
     /// token: nothing may round otherwise than then.
     pub repeats: bool,
+}
+
+/// How an answer comes from its engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// As it is generated.
+    Stream,
+    /// In one body, when it is complete.
+    Whole,
 }
 
 /// The rest of an answer that was cut.
@@ -116,6 +135,7 @@ impl<'a> Ask<'a> {
     pub fn whole(spec: &'a JobSpec) -> Self {
         Self {
             spec,
+            delivery: Delivery::Stream,
             rest: None,
             repeats: false,
         }

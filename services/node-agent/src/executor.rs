@@ -13,10 +13,11 @@ mod run;
 mod source;
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use orchion_bus::{Bus, Endpoint, Service};
+use orchion_bus::{Bus, Endpoint, Question, Service};
 use orchion_contract::job::{
     AttemptEnd, CancelOrder, CancelReason, CancelReply, RunOrder, RunReply,
 };
@@ -31,6 +32,13 @@ use crate::engine::roster::{Place, Roster};
 use crate::host::Reading;
 use attempt::Attempt;
 use control::{Control, Handle};
+
+/// How long the answer to an order waits for the end of a brief attempt; it is
+/// far below the time after which an order is repeated.
+const HELD: Duration = Duration::from_millis(100);
+
+/// An order that waits for its answer.
+type Asked = Question<NodeId, (), RunReply>;
 
 /// Everything that attempts share; clones are the same executor.
 #[derive(Clone)]
@@ -113,9 +121,13 @@ impl Executor {
                     let Some(asked) = asked else { break };
                     let (order, asked) = asked.split();
                     let (reply, attempt) = self.order(order);
-                    asked.answer(Ok(reply)).await;
-                    if let Some(attempt) = attempt {
-                        self.start(attempt);
+                    match attempt {
+                        Some(attempt) if attempt.is_brief() => self.start_brief(attempt, asked),
+                        Some(attempt) => {
+                            asked.answer(Ok(reply)).await;
+                            self.start(attempt);
+                        }
+                        None => asked.answer(Ok(reply)).await,
                     }
                 }
             }
@@ -201,6 +213,10 @@ impl Executor {
             instance: order.instance.clone(),
             epoch: order.epoch,
         };
+        let key = RunningAttempt {
+            job: order.job,
+            attempt: order.attempt,
+        };
         let mut state = self.0.lock();
         let verdict = state.ledger.order(&facts, place.as_ref().map(Place::seat));
         let refused = |code, why: &str| RunReply::Refused {
@@ -215,10 +231,6 @@ impl Executor {
                 }
                 let (control, end) = Control::new();
                 let stop = control.stopped();
-                let key = RunningAttempt {
-                    job: order.job,
-                    attempt: order.attempt,
-                };
                 state.controls.insert(key, control);
                 drop(state);
                 let attempt =
@@ -248,16 +260,30 @@ impl Executor {
         let shared = self.0.clone();
         self.0.tasks.spawn_work("attempt", async move {
             let (end, told) = attempt.run().await;
-            let key = RunningAttempt {
-                job: end.job,
-                attempt: end.attempt,
+            shared.ended(end.clone());
+            told.tell(end);
+        });
+    }
+
+    /// Its end is the answer to its order, when it comes soon.
+    fn start_brief(&self, attempt: Attempt, asked: Asked) {
+        let shared = self.0.clone();
+        self.0.tasks.spawn_work("attempt", async move {
+            let mut run = pin!(attempt.run());
+            let soon = tokio::time::timeout(HELD, &mut run).await;
+            let (end, told) = match soon {
+                Ok((end, told)) => {
+                    let reply = shared.answer(end.clone());
+                    asked.answer(Ok(reply)).await;
+                    (end, told)
+                }
+                Err(_) => {
+                    asked.answer(Ok(RunReply::Accepted)).await;
+                    let (end, told) = run.await;
+                    shared.ended(end.clone());
+                    (end, told)
+                }
             };
-            {
-                let mut state = shared.lock();
-                state.ledger.ended(end.clone());
-                state.controls.remove(&key);
-            }
-            shared.untold.notify_one();
             told.tell(end);
         });
     }
@@ -288,12 +314,40 @@ impl Executor {
 }
 
 impl Shared {
+    /// An attempt has ended, and the scheduler is to be told.
+    fn ended(&self, end: AttemptEnd) {
+        let mut state = self.lock();
+        state.controls.remove(&key_of(&end));
+        state.ledger.ended(end);
+        self.untold.notify_one();
+    }
+
+    /// An attempt has ended that was not yet taken: what its order is answered.
+    fn answer(&self, end: AttemptEnd) -> RunReply {
+        let mut state = self.lock();
+        state.controls.remove(&key_of(&end));
+        match state.ledger.answered(end.clone(), self.started.elapsed()) {
+            true => RunReply::Ended { end: Box::new(end) },
+            false => {
+                self.untold.notify_one();
+                RunReply::Accepted
+            }
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn connection(&self) -> watch::Receiver<Option<Instant>> {
         self.bus.connection()
+    }
+}
+
+fn key_of(end: &AttemptEnd) -> RunningAttempt {
+    RunningAttempt {
+        job: end.job,
+        attempt: end.attempt,
     }
 }
 

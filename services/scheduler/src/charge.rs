@@ -127,7 +127,10 @@ impl Charge {
                 self.lease.outranked(epoch);
                 None
             }
-            Effect::Reread { job } => bail!("the record of job {job} was written by somebody else"),
+            Effect::Reread { job } => {
+                self.lease.doubted();
+                bail!("the record of job {job} was written by somebody else");
+            }
             Effect::Note(note) => {
                 self.log(&note);
                 None

@@ -68,9 +68,15 @@ impl Agent {
                 refused(ErrorCode::PoolUnready, "the engine does not answer")
             }
         };
-        net.reply(self.life, from, op, Said::Run(reply));
-        if let Some(order) = accepted {
-            self.start(net, order);
+        let Some(order) = accepted else {
+            net.reply(self.life, from, op, Said::Run(reply));
+            return;
+        };
+        if order.spec.whole {
+            self.start(net, order, Some((from, op)));
+        } else {
+            net.reply(self.life, from, op, Said::Run(reply));
+            self.start(net, order, None);
         }
     }
 
@@ -78,7 +84,7 @@ impl Agent {
         self.finish_attempt(net, key, AttemptOutcome::Superseded);
     }
 
-    fn start(&mut self, net: &mut Net, order: Box<RunOrder>) {
+    fn start(&mut self, net: &mut Net, order: Box<RunOrder>, asker: Option<(Life, u64)>) {
         net.counts.attempts += 1;
         self.runs += 1;
         let key = RunningAttempt {
@@ -103,6 +109,7 @@ impl Agent {
             end: None,
             op: None,
             waiting: Vec::new(),
+            asker,
             started_ms: net.unix_ms(self.life),
         };
         self.attempts.insert(key, attempt);
@@ -111,6 +118,13 @@ impl Agent {
             deadline,
             Purpose::Attempt(key, run, Work::Deadline),
         );
+        if asker.is_some() {
+            net.later(
+                self.life,
+                HELD,
+                Purpose::Attempt(key, run, Work::Accept),
+            );
+        }
         if first {
             self.write(net, key);
         } else {

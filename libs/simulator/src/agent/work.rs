@@ -119,6 +119,12 @@ impl Agent {
                     writer.flush();
                 }
             }
+            (Work::Accept, _) => {
+                if let Some((to, op)) = attempt.asker.take() {
+                    net.reply(life, to, op, Said::Run(RunReply::Accepted));
+                }
+                return;
+            }
             (Work::Again, _) => {
                 if let Some(writer) = &mut attempt.writer {
                     writer.unsure();
@@ -278,7 +284,15 @@ impl Agent {
         if is_void && net.has(Mutant::SlotKept) {
             return;
         }
-        self.ledger.ended(end);
+        let Some((to, op)) = attempt.asker else {
+            self.ledger.ended(end);
+            return self.tell(net);
+        };
+        let reply = match self.ledger.answered(end.clone(), span(net.now - self.born)) {
+            true => RunReply::Ended { end: Box::new(end) },
+            false => RunReply::Accepted,
+        };
+        net.reply(self.life, to, op, Said::Run(reply));
         self.tell(net);
     }
 }

@@ -139,6 +139,9 @@ impl Scheduler {
                 self.leave(net);
                 self.again_at = Some(net.now + 100 * MS);
                 net.later(life, 100 * MS, Purpose::TakeOverAgain);
+                let age = self.age(net);
+                self.contender.handle(LeaseInput::Doubted, age);
+                self.contend(net);
             }
             Effect::Note(note) => self.note(net, &note),
         }

@@ -3,7 +3,9 @@
 //! An order may come twice, late, from a scheduler that is no longer in charge,
 //! or for an earlier process of this node; each of these has an answer of its
 //! own. An attempt stays in hand until its end was acknowledged, and its end is
-//! remembered a while longer, so that a repeated order gets the same answer.
+//! remembered a while longer, so that a repeated order gets the same answer. An
+//! order may wait for its answer until a brief attempt has ended: then the end is
+//! the answer, and nothing else need be told.
 
 use orchion_contract::job::{AttemptEnd, AttemptOutcome};
 use orchion_contract::node::RunningAttempt;
@@ -85,6 +87,8 @@ pub struct Ledger {
     epoch: u64,
     is_stopping: bool,
     running: BTreeMap<RunningAttempt, u32>,
+    /// Those whose order came more than once, perhaps from two schedulers.
+    repeated: BTreeSet<RunningAttempt>,
     ended: BTreeMap<RunningAttempt, AttemptEnd>,
     untold: BTreeSet<RunningAttempt>,
     told: VecDeque<(Duration, RunningAttempt)>,
@@ -100,6 +104,7 @@ impl Ledger {
             epoch: 0,
             is_stopping: false,
             running: BTreeMap::new(),
+            repeated: BTreeSet::new(),
             ended: BTreeMap::new(),
             untold: BTreeSet::new(),
             told: VecDeque::new(),
@@ -121,6 +126,7 @@ impl Ledger {
             attempt: order.attempt,
         };
         if self.running.contains_key(&key) {
+            self.repeated.insert(key);
             return Verdict::Running;
         }
         if let Some(end) = self.ended.get(&key) {
@@ -169,10 +175,27 @@ impl Ledger {
         }
     }
 
+    /// An attempt has ended and its order still waits for its answer. Returns
+    /// whether the end is the answer; otherwise it is to be told, as ever.
+    ///
+    /// An answer that gets lost is asked for again, and who takes over meanwhile
+    /// finds the final in the transcript. So this holds for finals alone, and
+    /// where only one has ordered the attempt.
+    pub fn answered(&mut self, end: AttemptEnd, now: Duration) -> bool {
+        let is_final = matches!(end.how, AttemptOutcome::Final { .. });
+        let is_told = is_final && !self.repeated.contains(&key_of(&end));
+        self.ended(end.clone());
+        if is_told {
+            self.acknowledged(std::slice::from_ref(&end), now);
+        }
+        is_told
+    }
+
     /// An attempt has ended: its slot is free, its end is to be told.
     pub fn ended(&mut self, end: AttemptEnd) {
         let key = key_of(&end);
         self.free_slot_of(key);
+        self.repeated.remove(&key);
         self.untold.insert(key);
         self.ended.insert(key, end);
     }

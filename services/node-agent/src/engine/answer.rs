@@ -1,4 +1,4 @@
-//! A streamed answer: from bytes to pieces.
+//! An answer, streamed or in one body: from bytes to pieces.
 
 use hyper::StatusCode;
 use orchion_contract::job::Usage;
@@ -11,12 +11,16 @@ use super::sse::{Line, Lines};
 
 /// Characters of an engine's message that are passed on.
 const LONGEST_MESSAGE: usize = 300;
+/// Largest answer in one body, in bytes.
+const LARGEST: usize = 8 << 20;
 
-/// In which form an engine streams.
+/// In which form an engine answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// OpenAI's chunks, of chat or completion.
     OpenAi,
+    /// OpenAI's answer in one body.
+    Whole,
     /// llama-server's own `/completion`, which ends with a chunk that says
     /// `stop` and needs no `[DONE]`.
     Raw,
@@ -46,6 +50,8 @@ pub struct Ending {
 pub struct Answer {
     body: Body,
     lines: Lines,
+    /// What has come of an answer in one body.
+    gathered: Vec<u8>,
     seen: Seen,
     form: Form,
     prompt: Prompt,
@@ -74,6 +80,7 @@ impl Answer {
         Ok(Self {
             body: begun.body,
             lines: Lines::default(),
+            gathered: Vec::new(),
             seen: Seen::default(),
             form,
             prompt,
@@ -87,8 +94,18 @@ impl Answer {
     /// When the answer is cut: pieces that came before it are good.
     pub async fn next(&mut self, pieces: &mut Vec<Piece>) -> Result<Said, Error> {
         let Some(bytes) = self.body.next().await? else {
-            return Err(Error::Cut("it ended without [DONE]"));
+            return match self.form {
+                Form::Whole => self.whole(pieces).map(Said::End),
+                Form::OpenAi | Form::Raw => Err(Error::Cut("it ended without [DONE]")),
+            };
         };
+        if self.form == Form::Whole {
+            if self.gathered.len() + bytes.len() > LARGEST {
+                return Err(Error::Strange(format!("it is larger than {LARGEST} bytes")));
+            }
+            self.gathered.extend_from_slice(&bytes);
+            return Ok(Said::Something);
+        }
         let too_long = |error: super::sse::TooLong| Error::Strange(error.to_string());
         self.lines.push(bytes).map_err(too_long)?;
         while let Some(step) = {
@@ -100,6 +117,13 @@ impl Answer {
             }
         }
         Ok(Said::Something)
+    }
+
+    /// Everything has come.
+    fn whole(&mut self, pieces: &mut Vec<Piece>) -> Result<Ending, Error> {
+        let chunk: Chunk<'_> = serde_json::from_slice(&self.gathered).map_err(strange)?;
+        self.seen.take_whole(chunk, pieces).map_err(failed)?;
+        self.ending()
     }
 
     fn ending(&mut self) -> Result<Ending, Error> {
@@ -138,16 +162,8 @@ fn take(
         Line::Garbage(_) => return Err(Error::Cut("a line of it is no event")),
         Line::Data(data) => data,
     };
-    // The parser's own message would quote what it read.
-    let strange = |error: serde_json::Error| {
-        Error::Strange(format!(
-            "a chunk is not what it should be ({:?})",
-            error.classify()
-        ))
-    };
-    let failed = |failure: chunk::Failure| Error::Failed(clipped(&failure.0));
     match form {
-        Form::OpenAi => {
+        Form::OpenAi | Form::Whole => {
             let chunk: Chunk<'_> = serde_json::from_slice(data).map_err(strange)?;
             seen.take(chunk, pieces).map_err(failed)?;
             Ok(false)
@@ -158,6 +174,18 @@ fn take(
             Ok(seen.finish_reason.is_some())
         }
     }
+}
+
+/// The parser's own message would quote what it read.
+fn strange(error: serde_json::Error) -> Error {
+    Error::Strange(format!(
+        "a chunk is not what it should be ({:?})",
+        error.classify()
+    ))
+}
+
+fn failed(failure: chunk::Failure) -> Error {
+    Error::Failed(clipped(&failure.0))
 }
 
 fn refusal(status: StatusCode, message: &str) -> Error {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use orchion_contract::job::Workload;
 use serde_json::value::RawValue;
 
-use super::{Ask, Error, Rest};
+use super::{Ask, Delivery, Error, Rest};
 
 /// What is written behind the opening brace.
 pub(super) struct BodyWriter {
@@ -28,8 +28,10 @@ impl BodyWriter {
         out.push(b'{');
         let mut writer = Self { out };
         writer.field("model", &ask.spec.model);
-        writer.raw("stream", "true");
-        writer.raw("stream_options", r#"{"include_usage":true}"#);
+        if ask.delivery == Delivery::Stream {
+            writer.raw("stream", "true");
+            writer.raw("stream_options", r#"{"include_usage":true}"#);
+        }
         if let Some(seed) = ask.seed() {
             writer.field("seed", &(seed % largest_seed));
         }

@@ -1,4 +1,5 @@
-//! One chunk of a streamed answer, in the forms that engines use.
+//! One chunk of a streamed answer, in the forms that engines use. An answer in
+//! one body is a chunk that says everything.
 //!
 //! Read into typed structs, not into a tree: this runs for every token.
 
@@ -31,7 +32,7 @@ struct Orchion {
 #[serde(default)]
 struct Choice<'a> {
     index: u32,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "message")]
     delta: Option<Delta<'a>>,
     text: Option<String>,
     finish_reason: Option<String>,
@@ -152,6 +153,27 @@ impl Seen {
         Ok(())
     }
 
+    /// The same for an answer in one body, of which nothing was seen before.
+    ///
+    /// # Errors
+    /// The failure that it reports.
+    pub fn take_whole(
+        &mut self,
+        chunk: Chunk<'_>,
+        pieces: &mut Vec<Piece>,
+    ) -> Result<(), Failure> {
+        let begin = pieces.len();
+        self.take(chunk, pieces)?;
+        let whole = pieces.get_mut(begin..).unwrap_or_default();
+        if let Some(usage) = &self.usage {
+            share(usage.completion_tokens, whole);
+        }
+        for piece in whole {
+            piece.tool_calls = piece.tool_calls.take().map(numbered);
+        }
+        Ok(())
+    }
+
     /// The same for a chunk of `/completion`.
     ///
     /// # Errors
@@ -207,6 +229,28 @@ impl Seen {
         self.counted += piece.tokens;
         pieces.push(piece);
     }
+}
+
+/// Engines count all choices together.
+fn share(tokens: u64, pieces: &mut [Piece]) {
+    let mut left = u32::try_from(tokens).unwrap_or(u32::MAX);
+    let mut takers = pieces.len() as u32;
+    for piece in pieces {
+        piece.tokens = left.div_ceil(takers.max(1));
+        left -= piece.tokens;
+        takers -= 1;
+    }
+}
+
+/// Calls as a stream has them: each says which one it is.
+fn numbered(calls: Box<RawValue>) -> Box<RawValue> {
+    let Ok(mut all) = serde_json::from_str::<Vec<serde_json::Map<_, _>>>(calls.get()) else {
+        return calls;
+    };
+    for (number, call) in all.iter_mut().enumerate() {
+        call.entry("index").or_insert_with(|| number.into());
+    }
+    serde_json::value::to_raw_value(&all).unwrap_or(calls)
 }
 
 fn is_empty(raw: &RawValue) -> bool {

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::answer::{Answer, Form, Prompt};
 use super::body::{self, BodyWriter};
-use super::{Ask, EngineAdapter, Error, Probed, Served, http};
+use super::{Ask, Delivery, EngineAdapter, Error, Probed, Served, http};
 
 /// Seeds are signed numbers in some engines.
 const LARGEST_SEED: u64 = i64::MAX as u64;
@@ -37,6 +37,11 @@ impl OpenAi {
 impl EngineAdapter for OpenAi {
     fn kind(&self) -> EngineKind {
         EngineKind::OpenAi
+    }
+
+    /// Ollama and vLLM do, and who does not is done soon.
+    fn notices_hang_ups(&self) -> bool {
+        true
     }
 
     fn client(&self) -> &http::Client {
@@ -65,7 +70,11 @@ impl EngineAdapter for OpenAi {
         async move {
             let (body, prompt) = body(BodyWriter::new(&ask, LARGEST_SEED), &ask)?;
             let begun = self.client.open(path(ask.spec.workload)?, body).await?;
-            Answer::of(begun, Form::OpenAi, prompt).await
+            let form = match ask.delivery {
+                Delivery::Stream => Form::OpenAi,
+                Delivery::Whole => Form::Whole,
+            };
+            Answer::of(begun, form, prompt).await
         }
         .boxed()
     }

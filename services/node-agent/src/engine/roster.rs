@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use orchion_contract::job::Workload;
+use orchion_contract::job::{JobSpec, Workload};
 use orchion_contract::node::{EngineKind, EngineRef, Replica};
 use orchion_contract::{ModelName, ReplicaId};
-use orchion_node_agent_core::Seat;
+use orchion_node_agent_core::{Pace, Seat};
 use tokio::sync::{Notify, watch};
 
-use super::{EngineAdapter, Probed, Served};
+use super::{Delivery, EngineAdapter, Probed, Served};
 use crate::config::EngineSettings;
 use crate::gpu::Gpus;
 
@@ -28,6 +29,8 @@ pub struct Engine {
     pub settings: EngineSettings,
     /// Somebody doubts that it lives: look now.
     pub doubt: Notify,
+    /// How fast it answers; the slowest of its models counts.
+    pace: Mutex<Pace>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -37,6 +40,25 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
+    /// How it has to be asked for an answer.
+    #[must_use]
+    pub fn delivery(&self, spec: &JobSpec) -> Delivery {
+        let is_brief = self.pace().is_brief(spec);
+        match is_brief && self.adapter.notices_hang_ups() {
+            true => Delivery::Whole,
+            false => Delivery::Stream,
+        }
+    }
+
+    /// An answer of `tokens` took so long.
+    pub fn took(&self, tokens: u64, took: Duration) {
+        self.pace().learn(tokens, took);
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What it serves, by what it says and what its owner says.
     #[must_use]
     pub fn replicas(&self, probed: &Probed) -> Vec<Replica> {
@@ -184,6 +206,7 @@ impl Roster {
             adapter,
             settings,
             doubt: Notify::new(),
+            pace: Mutex::default(),
         });
         state.engines.insert(engine.number, engine.clone());
         engine

@@ -21,6 +21,7 @@ use super::chain::Chain;
 use super::control::{Stopped, Told};
 use super::run::Run;
 use super::source::Source;
+use crate::engine::Delivery;
 use crate::engine::roster::Place;
 
 /// An order that was accepted.
@@ -34,6 +35,7 @@ pub(super) struct Attempt {
     pub(super) watchdog: Watchdog,
     /// When the engine has had all the time that it may take.
     pub(super) wall: Option<Instant>,
+    delivery: Delivery,
     pub(super) started_ms: UnixMs,
 }
 
@@ -52,6 +54,7 @@ impl Attempt {
             deadline: now + Duration::from_millis(order.remaining_ms),
             wall: watchdog.wall.map(|wall| now + wall),
             watchdog,
+            delivery: place.engine.delivery(&order.spec),
             started_ms: unix_ms(),
             shared,
             order: Arc::new(order),
@@ -59,6 +62,11 @@ impl Attempt {
             stopped,
             told,
         }
+    }
+
+    /// Whether it is over so soon that its end may be the answer to its order.
+    pub(super) fn is_brief(&self) -> bool {
+        self.delivery == Delivery::Whole
     }
 
     /// Runs it to its end.
@@ -139,7 +147,7 @@ impl Attempt {
         let (source, known_end) = match (has_body, plan) {
             (Err(error), _) => (source, Some(Err(error))),
             (Ok(false), _) => (source, None),
-            (Ok(true), Plan::Begin) => (source.begin(), None),
+            (Ok(true), Plan::Begin) => (source.begin(self.delivery), None),
             (Ok(true), Plan::TakeUp(ladder)) => (source.take_up(ladder), None),
             (Ok(true), Plan::End(end)) => (source, Some(Ok(end))),
             (Ok(true), Plan::HasEnded) => return self.end(AttemptOutcome::Superseded, None),

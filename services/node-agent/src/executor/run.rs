@@ -35,6 +35,8 @@ pub(super) struct Run<'a> {
     /// Whether the engine has said anything, shown or not.
     has_spoken: bool,
     first_token_ms: Option<UnixMs>,
+    /// When the engine was asked.
+    began: Instant,
     last_said: Instant,
 }
 
@@ -45,6 +47,7 @@ impl<'a> Run<'a> {
         prefix: &'a Prefix,
         source: Source<'a>,
     ) -> Self {
+        let now = Instant::now();
         Self {
             attempt,
             chain,
@@ -53,7 +56,8 @@ impl<'a> Run<'a> {
             leaving: None,
             has_spoken: false,
             first_token_ms: None,
-            last_said: Instant::now(),
+            began: now,
+            last_said: now,
         }
     }
 
@@ -292,6 +296,8 @@ impl<'a> Run<'a> {
     }
 
     fn completed(&self, ending: Ending) -> Final {
+        let engine = &self.attempt.place.engine;
+        engine.took(self.chain.tokens(), self.began.elapsed());
         Final {
             finish_reason: Some(ending.finish_reason),
             usage: self.source.usage(ending.usage, self.chain.tokens()),

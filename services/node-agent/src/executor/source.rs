@@ -11,7 +11,7 @@ use orchion_node_agent_core::{Ladder, Obstacle, Replay, Seam, Way};
 use orchion_transcript::Prefix;
 
 use crate::engine::answer::Ending;
-use crate::engine::{Answer, Ask, EngineAdapter, Error, Rest, Said};
+use crate::engine::{Answer, Ask, Delivery, EngineAdapter, Error, Rest, Said};
 
 /// An engine that is asked, and the beginning of the answer.
 pub(super) struct Source<'a> {
@@ -75,8 +75,12 @@ impl<'a> Source<'a> {
     }
 
     /// Asks for the whole answer.
-    pub(super) fn begin(mut self) -> Self {
-        self.state = State::Opening(self.engine.open(Ask::whole(self.spec)));
+    pub(super) fn begin(mut self, delivery: Delivery) -> Self {
+        let ask = Ask {
+            delivery,
+            ..Ask::whole(self.spec)
+        };
+        self.state = State::Opening(self.engine.open(ask));
         self
     }
 

@@ -172,3 +172,48 @@ fn an_agent_that_stops_takes_nothing_new_and_knows_what_it_has() {
         Verdict::Busy
     );
 }
+
+fn completed(job: JobId) -> AttemptEnd {
+    let end = orchion_contract::job::JobEnd {
+        outcome: orchion_contract::job::Outcome::Completed,
+        at_ms: 1,
+        finish_reason: Some("stop".to_owned()),
+        usage: Default::default(),
+        error: None,
+        continued: None,
+        times: Default::default(),
+    };
+    AttemptEnd {
+        how: AttemptOutcome::Final { end: Box::new(end) },
+        ..failed(job, 1)
+    }
+}
+
+#[test]
+fn a_final_that_answers_its_order_need_not_be_told() {
+    let (mut ledger, job) = (ledger(), JobId::now());
+    ledger.order(&order(job, 1), Some(SEAT));
+    assert!(ledger.answered(completed(job), Duration::ZERO));
+    assert!(ledger.untold(10).is_empty() && ledger.in_hand().is_empty());
+    assert_eq!(ledger.busy(0), 0);
+    // Where the answer was lost, the order comes again.
+    let again = ledger.order(&order(job, 1), Some(SEAT));
+    assert_eq!(again, Verdict::Ended(Box::new(completed(job))));
+}
+
+#[test]
+fn a_failure_is_told_until_it_is_known() {
+    let (mut ledger, job) = (ledger(), JobId::now());
+    ledger.order(&order(job, 1), Some(SEAT));
+    assert!(!ledger.answered(failed(job, 1), Duration::ZERO));
+    assert_eq!(ledger.untold(10), [failed(job, 1)]);
+}
+
+#[test]
+fn an_end_is_told_when_more_than_one_has_ordered_it() {
+    let (mut ledger, job) = (ledger(), JobId::now());
+    ledger.order(&order(job, 1), Some(SEAT));
+    ledger.order(&order(job, 1), Some(SEAT));
+    assert!(!ledger.answered(completed(job), Duration::ZERO));
+    assert_eq!(ledger.untold(10), [completed(job)]);
+}

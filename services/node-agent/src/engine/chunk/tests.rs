@@ -133,3 +133,54 @@ fn the_raw_route_of_llama_server_ends_with_its_counts() {
     assert_eq!(seen.finish_reason.as_deref(), Some("length"));
     assert_eq!(seen.usage.unwrap().prompt_tokens, 12);
 }
+
+fn take_whole(json: &str) -> (Seen, Vec<Piece>) {
+    let (mut seen, mut pieces) = (Seen::default(), Vec::new());
+    let chunk = serde_json::from_str(json).unwrap();
+    seen.take_whole(chunk, &mut pieces).unwrap();
+    (seen, pieces)
+}
+
+#[test]
+fn an_answer_in_one_body_is_one_piece_with_all_its_tokens() {
+    let (seen, pieces) = take_whole(
+        r#"{"id":"x","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant",
+            "content":"hi there","reasoning_content":null,"tool_calls":[]},"logprobs":null,
+            "finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":5}}"#,
+    );
+    assert_eq!(texts(&pieces), [(Some("hi there"), 5)]);
+    assert!(pieces[0].tool_calls.is_none() && pieces[0].logprobs.is_none());
+    assert_eq!(seen.finish_reason.as_deref(), Some("stop"));
+}
+
+#[test]
+fn choices_in_one_body_share_the_tokens_that_were_counted() {
+    let (_, pieces) = take_whole(
+        r#"{"choices":[{"index":0,"text":"a"},{"index":1,"text":"b"},{"index":2,"text":"c"}],
+            "usage":{"prompt_tokens":1,"completion_tokens":8}}"#,
+    );
+    let tokens: Vec<_> = pieces.iter().map(|piece| piece.tokens).collect();
+    assert_eq!((tokens.iter().sum::<u32>(), pieces.len()), (8, 3));
+    assert_eq!(pieces[2].choice, 2);
+}
+
+#[test]
+fn tool_calls_in_one_body_say_which_one_they_are() {
+    let (_, pieces) = take_whole(
+        r#"{"choices":[{"index":0,"message":{"content":null,"tool_calls":[
+            {"id":"c1","type":"function","function":{"name":"f","arguments":"{}"}},
+            {"id":"c2","type":"function","function":{"name":"g","arguments":"{}"}}]}}]}"#,
+    );
+    let calls = pieces[0].tool_calls.as_ref().unwrap();
+    let calls: Vec<serde_json::Value> = serde_json::from_str(calls.get()).unwrap();
+    assert_eq!((&calls[0]["index"], &calls[0]["id"]), (&0.into(), &"c1".into()));
+    assert_eq!((&calls[1]["index"], &calls[1]["id"]), (&1.into(), &"c2".into()));
+    assert_eq!(calls[1]["function"]["name"], "g");
+}
+
+#[test]
+fn an_error_in_one_body_is_a_failure() {
+    let chunk = serde_json::from_str(r#"{"error":{"message":"broken"}}"#).unwrap();
+    let failed = Seen::default().take_whole(chunk, &mut Vec::new());
+    assert_eq!(failed.unwrap_err().0, "broken");
+}
