@@ -4,6 +4,7 @@ use crate::connect::Bus;
 use crate::error::{AppendError, Error};
 use crate::publish::encode;
 use crate::read::{From, Reading, Stored};
+use bytes::Bytes;
 use orchion_contract::buckets::Bucket;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -100,11 +101,32 @@ impl<K: Display + FromStr, V: Serialize + DeserializeOwned> Kv<K, V> {
         ttl: Option<Duration>,
     ) -> Result<u64, AppendError> {
         let subject = self.subject(key);
-        let payload = encode(&subject, value).map_err(|error| AppendError::Full {
-            subject: subject.clone(),
-            reason: error.to_string(),
-        })?;
+        let payload = payload(&subject, value)?;
         self.bus.append_for(&subject, payload, expected, ttl).await
+    }
+
+    /// Writes the last values of several keys, each if its revision is the one
+    /// expected; they expire by themselves. Nobody hears which of them somebody
+    /// else has overwritten before: it stays as it is.
+    ///
+    /// # Errors
+    /// When nobody knows what came of them, or the store takes nothing now.
+    pub async fn set_all<'a>(
+        &self,
+        values: impl IntoIterator<Item = (&'a K, &'a V, u64)>,
+        ttl: Duration,
+    ) -> Result<(), AppendError>
+    where
+        K: 'a,
+        V: 'a,
+    {
+        let append = |(key, value, expected)| {
+            let subject = self.subject(key);
+            let payload = payload(&subject, value)?;
+            Ok((subject, payload, expected))
+        };
+        let appends: Result<Vec<_>, AppendError> = values.into_iter().map(append).collect();
+        self.bus.append_all(appends?, ttl).await
     }
 
     /// Deletes a key if its revision is `expected`; its marker stays.
@@ -139,6 +161,13 @@ impl<K: Display + FromStr, V: Serialize + DeserializeOwned> Kv<K, V> {
     fn subject(&self, key: &K) -> String {
         format!("{}{}", self.prefix, self.bucket.key(key))
     }
+}
+
+fn payload<V: Serialize>(subject: &str, value: &V) -> Result<Bytes, AppendError> {
+    encode(subject, value).map_err(|error| AppendError::Full {
+        subject: subject.to_owned(),
+        reason: error.to_string(),
+    })
 }
 
 fn versioned<V: DeserializeOwned>(stored: &Stored) -> Result<Versioned<V>, Error> {

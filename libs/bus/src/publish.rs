@@ -3,6 +3,7 @@
 use crate::connect::Bus;
 use crate::error::{AppendError, Error};
 use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::header::{self, HeaderValue};
 use async_nats::jetstream::message::PublishMessage;
 use bytes::Bytes;
 use orchion_contract::subject::{Address, Subject};
@@ -107,6 +108,43 @@ impl Bus {
             message = message.ttl(ttl);
         }
         self.send(subject, message).await
+    }
+
+    /// Appends to the chains on several subjects and waits for the last answer
+    /// alone: the server deals with what comes over one connection in its order.
+    /// Of the others nobody hears whether they fitted.
+    ///
+    /// # Errors
+    /// When the last was not stored, or the connection broke meanwhile.
+    pub(crate) async fn append_all(
+        &self,
+        mut appends: Vec<(String, Bytes, u64)>,
+        ttl: Duration,
+    ) -> Result<(), AppendError> {
+        let Some((subject, payload, after)) = appends.pop() else {
+            return Ok(());
+        };
+        let since = self.connected_since();
+        for (subject, payload, after) in appends {
+            let mut headers = async_nats::HeaderMap::new();
+            headers.insert(header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(after));
+            headers.insert(header::NATS_MESSAGE_TTL, HeaderValue::from(ttl.as_secs()));
+            let sent = self
+                .client()
+                .publish_with_headers(subject.clone(), headers, payload);
+            sent.await.map_err(|error| AppendError::Unsure {
+                subject,
+                reason: error.to_string(),
+            })?;
+        }
+        self.append_for(&subject, payload, after, Some(ttl)).await?;
+        match self.connected_since() == since {
+            true => Ok(()),
+            false => Err(AppendError::Unsure {
+                subject,
+                reason: "the connection broke meanwhile".to_owned(),
+            }),
+        }
     }
 
     pub(crate) async fn append_marker(

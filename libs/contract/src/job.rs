@@ -16,7 +16,7 @@ pub use attempt::{
 pub use record::{Assignment, EndedJobs, Job, JobEnd};
 pub use spec::{Door, JobSpec, Priority, Timeouts, Workload};
 pub use state::{JobState, Outcome, Usage};
-pub use summary::{JobEvent, JobSummary, Timeline};
+pub use summary::{JobEvent, JobEvents, JobSummary, Timeline};
 
 /// Largest request body that travels inside a message, in bytes.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;

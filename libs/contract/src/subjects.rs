@@ -1,7 +1,7 @@
 //! Every subject that is published, from general to specific.
 
 use crate::id::{InstanceId, JobId, NodeId, ReaderId};
-use crate::job::{EndedJobs, JobEvent};
+use crate::job::{EndedJobs, JobEvents};
 use crate::log::{Level, LogRecord, ServiceName};
 use crate::node::{Heartbeat, Hello, NodeEvent, RegisterAgain, Registration};
 use crate::progress::Progress;
@@ -34,8 +34,8 @@ pub const REGISTER_AGAIN: Subject<NodeId, RegisterAgain> =
 /// The chain of a job: frames, marks, final.
 pub const TRANSCRIPT: Subject<(ReaderId, JobId), Entry> =
     Subject::new("orchion.transcript.{reader}.{job}");
-/// A job changed its state.
-pub const JOB_STATE: Subject<JobId, JobEvent> = Subject::new("orchion.evt.job.state.{job}");
+/// Jobs changed their states: what happened within a moment, in its order.
+pub const JOB_STATES: Subject<(), JobEvents> = Subject::new("orchion.evt.job.states");
 /// Where an open job stands: while it waits at most once a second and when its
 /// position changes, and once more as it starts; not stored.
 pub const JOB_PROGRESS: Subject<(ReaderId, JobId), Progress> =
@@ -63,7 +63,7 @@ pub const ALL: &[&str] = &[
     REGISTRY_HELLO.pattern(),
     REGISTER_AGAIN.pattern(),
     TRANSCRIPT.pattern(),
-    JOB_STATE.pattern(),
+    JOB_STATES.pattern(),
     JOB_PROGRESS.pattern(),
     JOBS_ENDED.pattern(),
     LOG.pattern(),

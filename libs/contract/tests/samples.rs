@@ -68,7 +68,7 @@ samples! {
     "heartbeat" => Heartbeat,
     "hello" => Hello,
     "job" => Job,
-    "job-event" => JobEvent,
+    "job-events" => JobEvents,
     "job-list" => JobList,
     "job-progress" => Progress,
     "job-summary" => JobSummary,

@@ -2,7 +2,7 @@
 
 use orchion_contract::log::{Level, ServiceName};
 use orchion_contract::subject::{Address, Subject};
-use orchion_contract::subjects::{ALL, HEARTBEAT, JOB_PROGRESS, JOB_STATE, LOG, TRANSCRIPT};
+use orchion_contract::subjects::{ALL, HEARTBEAT, JOB_PROGRESS, LOG, TRANSCRIPT};
 use orchion_contract::{InstanceId, JobId, NodeId, ReaderId, rpc, streams};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -27,7 +27,6 @@ proptest! {
         let instance = InstanceId::new(node.as_str()).unwrap();
         let job = JobId::from(uuid::Uuid::from_u128(job));
         round_trip(HEARTBEAT, &node);
-        round_trip(JOB_STATE, &job);
         round_trip(JOB_PROGRESS, &(reader.clone(), job));
         round_trip(TRANSCRIPT, &(reader, job));
         round_trip(LOG, &(ServiceName::new(node.as_str()).unwrap(), instance, Level::ALL[level]));

@@ -31,6 +31,7 @@ pub(crate) enum Duty {
     Records,
     ReadLast(Reader, JobId),
     Write(JobId),
+    WriteEnd(JobId),
     ReadRecord(JobId),
     Order {
         node: usize,

@@ -2,14 +2,15 @@
 
 use crate::config::Scheduler;
 use crate::desk::Desk;
-use crate::effects::{Hands, UnderWay};
-use crate::history::History;
+use crate::effects::{End, Hands, UnderWay};
+use crate::gather::{GATHER, Gather};
 use crate::questions::Asked;
 use crate::unix_ms;
 use anyhow::bail;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use orchion_bus::{Bus, LeaseHandle};
+use orchion_contract::job::{EndedJobs, JobEvent, JobEvents, JobSummary};
 use orchion_scheduler_core::{Effect, Holder, Input, Moment, Note, Now};
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,12 @@ pub(crate) struct Charge {
     holder: Holder,
     hands: Hands,
     desk: Desk,
-    history: History,
+    /// Ends for history. Until they are told, the records of their jobs do not say
+    /// that they ended; whoever takes over then reads it in the transcripts.
+    history: Gather<JobSummary>,
+    states: Gather<JobEvent>,
+    /// Last records; they come together, behind what history was told.
+    ends: Gather<End>,
     bus: Bus,
     lease: LeaseHandle,
     epoch: u64,
@@ -32,7 +38,9 @@ impl Charge {
             holder: Holder::new(epoch, settings.policy()),
             hands: Hands::new(bus),
             desk: Desk::default(),
-            history: History::default(),
+            history: Gather::over(GATHER),
+            states: Gather::over(GATHER),
+            ends: Gather::over(Duration::ZERO),
             bus: bus.clone(),
             lease: lease.clone(),
             epoch,
@@ -65,7 +73,8 @@ impl Charge {
     pub(crate) fn next_wake(&self) -> Instant {
         let at = self.holder.next_deadline();
         let at = at.map_or_else(Instant::now, |at| self.start + at);
-        self.history.due().map_or(at, |due| due.min(at))
+        let gathered = [self.history.due(), self.states.due(), self.ends.due()];
+        gathered.into_iter().flatten().fold(at, Instant::min)
     }
 
     pub(crate) fn has_work(&self) -> bool {
@@ -88,7 +97,14 @@ impl Charge {
             self.start_on(effect)?;
         }
         while let Some(jobs) = self.history.next() {
-            self.under_way.push(self.hands.tell_ends(jobs));
+            self.under_way.push(self.hands.tell_ends(EndedJobs { jobs }));
+        }
+        while let Some(changes) = self.states.next() {
+            let told = self.hands.tell_states(JobEvents { changes });
+            self.under_way.push(told);
+        }
+        while let Some(ends) = self.ends.next() {
+            self.under_way.push(self.hands.write_ends(ends));
         }
         Ok(())
     }
@@ -103,6 +119,18 @@ impl Charge {
                 expected,
                 ttl,
             } => Some(hands.write(record, expected, ttl)),
+            Effect::WriteEnd {
+                record,
+                expected,
+                ttl,
+            } => {
+                self.ends.add(End {
+                    record,
+                    expected,
+                    ttl,
+                });
+                None
+            }
             Effect::ReadRecord { job } => Some(hands.read(job)),
             Effect::Order { node, order } => Some(hands.order(node, order)),
             Effect::Open { reader, job, mark } => Some(hands.open(reader, job, mark)),
@@ -113,7 +141,10 @@ impl Charge {
                 self.history.add(*summary);
                 None
             }
-            Effect::TellState(event) => Some(hands.tell_state(event)),
+            Effect::TellState(event) => {
+                self.states.add(event);
+                None
+            }
             Effect::LookUp { token, job } => Some(hands.look_up(token, job)),
             Effect::Admit { token, answer } => self.desk.admit(token, answer),
             Effect::Describe { token, answer } => self.desk.describe(token, answer),

@@ -3,10 +3,10 @@
 use futures_util::future::BoxFuture;
 use orchion_bus::{AppendError, Bus, Change, Error, Kv};
 use orchion_contract::buckets::JOBS;
-use orchion_contract::job::{CancelOrder, EndedJobs, Job, JobEvent, RunOrder};
+use orchion_contract::job::{CancelOrder, EndedJobs, Job, JobEvents, RunOrder};
 use orchion_contract::progress::Progress;
 use orchion_contract::streams::TRANSCRIPTS;
-use orchion_contract::subjects::{JOB_PROGRESS, JOB_STATE, JOBS_ENDED, TRANSCRIPT};
+use orchion_contract::subjects::{JOB_PROGRESS, JOB_STATES, JOBS_ENDED, TRANSCRIPT};
 use orchion_contract::transcript::{Entry, Final, Mark};
 use orchion_contract::{JobId, NodeId, ReaderId, rpc};
 use orchion_scheduler_core::{Behind, Input, Reply, Token, WriteError, behind};
@@ -17,6 +17,13 @@ pub(crate) type UnderWay = BoxFuture<'static, Option<Input>>;
 
 const ORDER_TRY: Duration = Duration::from_millis(300);
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// The last record of a job.
+pub(crate) struct End {
+    pub(crate) record: Box<Job>,
+    pub(crate) expected: u64,
+    pub(crate) ttl: Duration,
+}
 
 /// The holder's hands.
 #[derive(Clone)]
@@ -71,6 +78,25 @@ impl Hands {
                 }
             });
             Some(Input::Written { job, result })
+        })
+    }
+
+    /// Writes the last records of jobs, together.
+    pub(crate) fn write_ends(&self, ends: Vec<End>) -> UnderWay {
+        let jobs = self.jobs.clone();
+        Box::pin(async move {
+            let ttl = ends.iter().map(|end| end.ttl).max().unwrap_or_default();
+            let values = ends
+                .iter()
+                .map(|end| (&end.record.id, &*end.record, end.expected));
+            let written = jobs.set_all(values, ttl).await;
+            if let Err(error) = &written {
+                tracing::debug!(%error, "last records may not be stored: reading them");
+            }
+            Some(Input::EndsWritten {
+                jobs: ends.iter().map(|end| end.record.id).collect(),
+                is_sure: written.is_ok(),
+            })
         })
     }
 
@@ -213,11 +239,11 @@ impl Hands {
     }
 
     /// Tells whoever listens.
-    pub(crate) fn tell_state(&self, event: JobEvent) -> UnderWay {
+    pub(crate) fn tell_states(&self, events: JobEvents) -> UnderWay {
         let bus = self.bus.clone();
         Box::pin(async move {
-            if let Err(error) = bus.publish(&JOB_STATE, &event.job, &event).await {
-                tracing::debug!(%error, "an event was not published");
+            if let Err(error) = bus.publish(&JOB_STATES, &(), &events).await {
+                tracing::debug!(%error, "changes of states were not published");
             }
             None
         })

@@ -9,7 +9,7 @@ mod charge;
 mod config;
 mod desk;
 mod effects;
-mod history;
+mod gather;
 mod questions;
 mod session;
 

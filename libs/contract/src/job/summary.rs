@@ -74,6 +74,13 @@ pub struct Timeline {
     pub ended_ms: Option<UnixMs>,
 }
 
+/// Changes of jobs' states, in the order in which they were decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobEvents {
+    /// Each change of each job.
+    pub changes: Vec<JobEvent>,
+}
+
 /// A change of a job's state, for whoever listens now; a job's whole life
 /// stands in `HISTORY` when it has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -53,6 +53,20 @@ impl Scheduler {
                 };
                 net.call(life, call, REQUEST, duty(Duty::Write(job)));
             }
+            Effect::WriteEnd {
+                record,
+                expected,
+                ttl,
+            } => {
+                let job = record.id;
+                let call = Call::Set {
+                    key: Key::Job(job),
+                    value: Some(Value::Job(Arc::from(record))),
+                    expected,
+                    ttl: Some(time(ttl)).filter(|_| !net.has(Mutant::EndedForGood)),
+                };
+                net.call(life, call, REQUEST, duty(Duty::WriteEnd(job)));
+            }
             Effect::ReadRecord { job } => {
                 net.call(
                     life,
@@ -195,6 +209,17 @@ impl Scheduler {
                     Err(WriteError::Unsure)
                 };
                 self.hear(net, Input::Written { job, result });
+            }
+            // Most have no answer of their own: that somebody else wrote is never
+            // heard of. A full store refuses the one that is answered, too.
+            (Duty::WriteEnd(job), outcome) => {
+                let is_dealt_with = matches!(
+                    outcome,
+                    Outcome::Answer(Answer::Stored(Ok(_) | Err(Refusal::WrongSequence)))
+                );
+                let is_sure = is_dealt_with || net.has(Mutant::UnansweredRecordStored);
+                let jobs = vec![job];
+                self.hear(net, Input::EndsWritten { jobs, is_sure });
             }
             (Duty::ReadRecord(job), Outcome::Answer(Answer::Got(found))) => {
                 let found =

@@ -32,6 +32,17 @@ pub enum Effect {
         /// How long it stays; `None` for good.
         ttl: Option<Duration>,
     },
+    /// Write the last record of a job, which is stored already; comes back as
+    /// `EndsWritten`. Nobody waits for it, so that many may go together, and one
+    /// that is refused counts as written: somebody else has written more.
+    WriteEnd {
+        /// What to write.
+        record: Box<Job>,
+        /// The revision that must stand there.
+        expected: u64,
+        /// How long it stays.
+        ttl: Duration,
+    },
     /// Read a record until there is an answer; comes back as `Read`.
     ReadRecord {
         /// The job.

@@ -56,8 +56,8 @@ struct Open {
 }
 
 impl Open {
-    fn new(revision: u64) -> Self {
-        Self {
+    fn new(revision: u64) -> Box<Self> {
+        Box::new(Self {
             ledger: Ledger::new(revision),
             ordered: (0, 0),
             told: false,
@@ -65,7 +65,7 @@ impl Open {
             marked: 0,
             admissions: Vec::new(),
             cancelers: Vec::new(),
-        }
+        })
     }
 }
 
@@ -76,9 +76,10 @@ pub struct Holder {
     at: Moment,
     stage: Stage,
     state: ClusterState,
-    open: BTreeMap<JobId, Open>,
+    /// Boxed, like everything large by job: nodes of a map hold eleven.
+    open: BTreeMap<JobId, Box<Open>>,
     /// Records of jobs that ended: being written, or remembered.
-    ended: BTreeMap<JobId, Job>,
+    ended: BTreeMap<JobId, Box<Job>>,
     ended_order: VecDeque<JobId>,
     touched: BTreeSet<JobId>,
     effects: VecDeque<Effect>,
@@ -141,6 +142,9 @@ impl Holder {
             Input::Asked { token, question } => self.asked(token, question),
             Input::Time { connected_for } => self.time(connected_for),
             Input::Written { job, result } => self.written(&job, result),
+            Input::EndsWritten { jobs, is_sure } => {
+                jobs.iter().for_each(|job| self.end_written(job, is_sure));
+            }
             Input::Read { job, found } => self.read(&job, found),
             Input::Replied {
                 job,
@@ -192,7 +196,7 @@ impl Holder {
     #[must_use]
     pub fn unsettled_records(&self) -> usize {
         let unsettled =
-            |(id, open): &(&JobId, &Open)| !open.ledger.is_clean() || self.state.job(id).is_none();
+            |(id, open): &(&JobId, &Box<Open>)| !open.ledger.is_clean() || self.state.job(id).is_none();
         self.open.iter().filter(unsettled).count()
     }
 

@@ -92,6 +92,13 @@ pub enum Input {
         /// Its revision.
         result: Result<u64, WriteError>,
     },
+    /// How the last records of jobs went.
+    EndsWritten {
+        /// The jobs.
+        jobs: Vec<JobId>,
+        /// Whether the store has dealt with them; otherwise nobody knows.
+        is_sure: bool,
+    },
     /// What stands under a job's key.
     Read {
         /// The job.

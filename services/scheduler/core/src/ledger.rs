@@ -81,6 +81,12 @@ impl Ledger {
         self.state = State::Idle;
     }
 
+    /// The write was dealt with, and nobody says which revision it got: should
+    /// there be another one, it is refused, and the record is read.
+    pub fn settled(&mut self) {
+        self.state = State::Idle;
+    }
+
     /// Nobody knows whether the write was stored, or it was refused.
     pub fn unsure(&mut self) {
         self.state = State::Unsure;

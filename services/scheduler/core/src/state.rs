@@ -25,7 +25,8 @@ type Ranked = BTreeSet<(Score, ReplicaKey)>;
 /// Everything that planning looks at.
 #[derive(Debug, Clone, Default)]
 pub struct ClusterState {
-    jobs: BTreeMap<JobId, JobView>,
+    /// Boxed, as they are large and nodes of a map hold eleven.
+    jobs: BTreeMap<JobId, Box<JobView>>,
     nodes: BTreeMap<NodeId, NodeView>,
     /// Waiting jobs of each model, in order.
     queues: BTreeMap<ModelName, BTreeSet<QueueKey>>,
@@ -78,12 +79,12 @@ impl ClusterState {
     /// A job by its id, while it is open.
     #[must_use]
     pub fn job(&self, id: &JobId) -> Option<&JobView> {
-        self.jobs.get(id)
+        self.jobs.get(id).map(|job| &**job)
     }
 
     /// Every open job.
     pub fn jobs(&self) -> impl Iterator<Item = &JobView> {
-        self.jobs.values()
+        self.jobs.values().map(|job| &**job)
     }
 
     /// Number of open jobs.
@@ -246,7 +247,7 @@ impl ClusterState {
             yields: 0,
             decisions: VecDeque::new(),
         };
-        self.jobs.insert(id, view);
+        self.jobs.insert(id, Box::new(view));
         if placed {
             self.count_in(&id);
             let node = self
@@ -267,7 +268,7 @@ impl ClusterState {
     }
 
     /// Forgets a job that has ended.
-    pub fn remove(&mut self, id: &JobId) -> Option<JobView> {
+    pub fn remove(&mut self, id: &JobId) -> Option<Box<JobView>> {
         self.dequeue(id);
         self.count_out(id);
         let job = self.jobs.remove(id)?;

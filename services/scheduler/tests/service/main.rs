@@ -45,15 +45,15 @@ async fn a_job_runs_when_its_agent_has_taken_it() {
     let order = agent.order(RunReply::Accepted).await;
     let mut states = Vec::new();
     while !states.contains(&JobState::Running) {
-        let event = tokio::time::timeout(SOON, told.next()).await.unwrap();
-        states.push(event.unwrap().1.state);
+        let events = tokio::time::timeout(SOON, told.next()).await.unwrap();
+        states.extend(events.unwrap().1.changes.iter().map(|change| change.state));
     }
     let timeline = world.get(submit.job).await.unwrap().timeline;
     assert!(timeline.started_ms.is_some() && timeline.started_ms >= timeline.assigned_ms);
     agent.finish(&order).await;
     world.ended(submit.job).await;
-    let event = tokio::time::timeout(SOON, told.next()).await.unwrap();
-    states.push(event.unwrap().1.state);
+    let events = tokio::time::timeout(SOON, told.next()).await.unwrap();
+    states.extend(events.unwrap().1.changes.iter().map(|change| change.state));
     let expected = [JobState::Assigned, JobState::Running, JobState::Completed];
     assert_eq!(states, expected);
 }

@@ -11,7 +11,7 @@ use orchion_contract::node::*;
 use orchion_contract::placement::Explanation;
 use orchion_contract::progress::Progress;
 use orchion_contract::streams::{HISTORY, TRANSCRIPTS};
-use orchion_contract::subjects::{HEARTBEAT, JOB_PROGRESS, JOB_STATE, TRANSCRIPT};
+use orchion_contract::subjects::{HEARTBEAT, JOB_PROGRESS, JOB_STATES, TRANSCRIPT};
 use orchion_contract::transcript::{Entry, Final, Frame, Piece};
 use orchion_contract::{ErrorBody, InstanceId, JobId, NodeId, ReaderId, ReplicaId, rpc};
 use orchion_service::{Stop, Supervisor};
@@ -201,8 +201,8 @@ impl World {
     }
 
     /// Changes of state of all jobs.
-    pub(crate) async fn states(&self) -> Subscription<JobId, JobEvent> {
-        let told = self.bus.subscribe(JOB_STATE).await.unwrap();
+    pub(crate) async fn states(&self) -> Subscription<(), JobEvents> {
+        let told = self.bus.subscribe(JOB_STATES).await.unwrap();
         self.bus.flush().await.unwrap();
         told
     }

@@ -53,7 +53,7 @@ impl Holder {
             .state
             .job(&id)
             .map(|job| &job.record)
-            .or_else(|| self.ended.get(&id));
+            .or_else(|| self.ended.get(&id).map(|job| &**job));
         if let Some(known) = known {
             let same = known.request_digest == submit.spec.digest();
             self.submit_again(token, &id, same);

@@ -67,7 +67,7 @@ impl Holder {
     fn record_of(&self, id: &JobId) -> Option<&Job> {
         match self.state.job(id) {
             Some(job) => Some(&job.record),
-            None => self.ended.get(id),
+            None => self.ended.get(id).map(|job| &**job),
         }
     }
 
@@ -100,11 +100,21 @@ impl Holder {
                 if let Some(open) = self.open.get_mut(id) {
                     open.written = Some(Stamp::of(&record));
                 }
-                let ended = record.state.is_ended();
-                self.effects.push_back(Effect::Write {
-                    record: Box::new(record),
-                    expected,
-                    ttl: ended.then(|| Duration::from_secs(ENDED_RETENTION_S)),
+                let ttl = Duration::from_secs(ENDED_RETENTION_S);
+                let is_ended = record.state.is_ended();
+                let record = Box::new(record);
+                self.effects.push_back(match is_ended {
+                    // Who waits for the admission must hear whether it is stored.
+                    true if expected > 0 => Effect::WriteEnd {
+                        record,
+                        expected,
+                        ttl,
+                    },
+                    true | false => Effect::Write {
+                        record,
+                        expected,
+                        ttl: is_ended.then_some(ttl),
+                    },
                 });
             }
             Some(Write::Read) => self.effects.push_back(Effect::ReadRecord { job: *id }),
@@ -128,6 +138,19 @@ impl Holder {
                 open.ledger.unsure();
                 self.touched.insert(*job);
             }
+        }
+    }
+
+    pub(super) fn end_written(&mut self, job: &JobId, is_sure: bool) {
+        let Some(open) = self.open.get_mut(job) else {
+            return;
+        };
+        if is_sure {
+            open.ledger.settled();
+            self.stored(job);
+        } else {
+            open.ledger.unsure();
+            self.touched.insert(*job);
         }
     }
 
@@ -231,7 +254,7 @@ impl Holder {
         if ended.is_some() {
             self.ended_order.retain(|ended| ended != id);
         }
-        let either = record.as_ref().or(ended.as_ref());
+        let either = record.as_ref().or(ended.as_deref());
         let digest = either.map(|record| record.request_digest.clone());
         if let Some((to, attempt)) = record.and_then(|it| Some((it.assigned?, it.attempt))) {
             self.drop_attempt(&to.node, *id, attempt);

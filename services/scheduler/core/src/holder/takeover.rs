@@ -109,15 +109,20 @@ impl Holder {
         }
     }
 
-    /// An open record of a job that nobody here knows came after the takeover.
+    /// An open record of a job that nobody here knows came after the takeover; one
+    /// of a job that has ended here was not written as it should be.
     fn records_read_again(&mut self, records: &[(Job, u64)]) {
-        let is_unknown = |job: &Job| {
-            let is_known = self.open.contains_key(&job.id) || self.ended.contains_key(&job.id);
-            !job.state.is_ended() && !is_known
-        };
-        let unknown = records.iter().find(|(job, _)| is_unknown(job));
-        if let Some(job) = unknown.map(|(job, _)| job.id) {
-            self.is_void(job);
+        let is_open = |job: &Job| !job.state.is_ended() && !self.open.contains_key(&job.id);
+        let open = records.iter().filter(|(job, _)| is_open(job));
+        let open: Vec<(JobId, u64)> = open.map(|(job, revision)| (job.id, *revision)).collect();
+        for (job, revision) in open {
+            if !self.ended.contains_key(&job) {
+                return self.is_void(job);
+            }
+            let mut known = Open::new(revision);
+            known.told = true;
+            self.open.insert(job, known);
+            self.touch(&job);
         }
     }
 
@@ -191,7 +196,7 @@ impl Holder {
     pub(super) fn remember(&mut self, job: Job) {
         self.state.saw_queue_seq(job.queue_seq);
         self.ended_order.push_back(job.id);
-        self.ended.insert(job.id, job);
+        self.ended.insert(job.id, Box::new(job));
         while self.ended_order.len() > REMEMBERED {
             if let Some(oldest) = self
                 .ended_order

@@ -116,15 +116,18 @@ fn a_job_that_ended_elsewhere_and_is_submitted_again_gets_the_answer_of_its_reco
 }
 
 #[test]
-fn a_later_record_that_the_full_store_refuses_is_read_and_the_job_goes_on() {
+fn a_last_record_of_which_nobody_knows_is_read_and_written_again() {
     let mut charge = Charge::with_node("a", 1);
     let job = charge.admit(1, Door::Task);
     charge.end_attempt(job, 1, crate::charge::completed());
     charge.effects();
     charge.hear(Input::Told { jobs: vec![job] });
     charge.effects();
-    let result = Err(WriteError::Full("no room".to_owned()));
-    charge.hear(Input::Written { job, result });
+    let jobs = vec![job];
+    charge.hear(Input::EndsWritten {
+        jobs,
+        is_sure: false,
+    });
     let reads = |effect: &Effect| matches!(effect, Effect::ReadRecord { .. });
     assert!(charge.effects().iter().any(reads));
     let before = Box::new(recorded_elsewhere(1));
@@ -149,6 +152,61 @@ fn a_final_that_stands_where_a_mark_was_to_go_ends_the_job() {
     assert_eq!(found.state, JobState::Canceled);
 }
 
+#[test]
+fn a_later_record_that_the_full_store_refuses_is_read_and_the_job_goes_on() {
+    let mut charge = Charge::with_node("a", 1);
+    let job = charge.admit(1, Door::Task);
+    charge.end_attempt(job, 1, crate::failed());
+    charge.effects();
+    let result = Err(WriteError::Full("no room".to_owned()));
+    charge.hear(Input::Written { job, result });
+    let reads = |effect: &Effect| matches!(effect, Effect::ReadRecord { .. });
+    assert!(charge.effects().iter().any(reads));
+    let before = Box::new(recorded_elsewhere(1));
+    let found = Some((5, Some(before)));
+    charge.hear(Input::Read { job, found });
+    assert_eq!(expected(&charge.effects()), Some(5));
+}
+
+#[test]
+fn a_last_record_is_written_once_and_then_forgotten() {
+    let mut charge = Charge::with_node("a", 1);
+    let job = charge.admit(1, Door::Task);
+    charge.end_attempt(job, 1, crate::charge::completed());
+    charge.effects();
+    charge.hear(Input::Told { jobs: vec![job] });
+    let is_end = |effect: &Effect| matches!(effect, Effect::WriteEnd { .. });
+    assert!(charge.effects().iter().any(is_end));
+    assert_eq!(charge.holder.unsettled_records(), 1);
+    let jobs = vec![job];
+    charge.hear(Input::EndsWritten {
+        jobs,
+        is_sure: true,
+    });
+    assert!(charge.effects().is_empty());
+    assert_eq!(charge.holder.unsettled_records(), 0);
+}
+
+#[test]
+fn a_record_that_is_open_though_its_job_has_ended_is_written_again() {
+    let mut charge = Charge::with_node("a", 1);
+    let job = charge.admit(1, Door::Task);
+    let record = charge.record_of(&job);
+    charge.end_attempt(job, 1, crate::charge::completed());
+    charge.effects();
+    for input in [
+        Input::Told { jobs: vec![job] },
+        Input::EndsWritten {
+            jobs: vec![job],
+            is_sure: true,
+        },
+        Input::Records(vec![(record, 5)]),
+    ] {
+        charge.hear(input);
+    }
+    assert_eq!(expected(&charge.effects()), Some(5));
+}
+
 /// A job whose first record got no answer, and is being read.
 fn unsure(charge: &mut Charge) -> JobId {
     charge.submit(1, Door::Task);
@@ -161,7 +219,7 @@ fn unsure(charge: &mut Charge) -> JobId {
 
 fn expected(effects: &[Effect]) -> Option<u64> {
     effects.iter().find_map(|effect| match effect {
-        Effect::Write { expected, .. } => Some(*expected),
+        Effect::Write { expected, .. } | Effect::WriteEnd { expected, .. } => Some(*expected),
         _ => None,
     })
 }
