@@ -16,13 +16,13 @@ ENV RUSTFLAGS="-C target-feature=+crt-static"
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,sharing=locked \
     host=$(rustc -vV | sed -n 's/^host: //p') && \
-    cargo build --locked --release --target "$host" --bins \
+    cargo build --locked --profile dist --target "$host" --bins \
         -p orchion -p orchion-registry -p orchion-scheduler -p orchion-gateway \
         -p orchion-log-sink -p orchion-node-agent -p orchion-engine && \
     mkdir -p /out/empty && \
     for name in orchion orchion-registry orchion-scheduler orchion-gateway \
         orchion-log-sink orchion-node-agent orchion-engine; do \
-        cp "target/$host/release/$name" /out/; \
+        cp "target/$host/dist/$name" /out/; \
     done
 
 FROM scratch AS built

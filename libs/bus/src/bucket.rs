@@ -137,6 +137,32 @@ impl<K: Display + FromStr, V: Serialize + DeserializeOwned> Kv<K, V> {
         self.bus.append_marker(&self.subject(key), expected).await
     }
 
+    /// The keys whose values were written after revision `after` and do not expire
+    /// by themselves, with their revisions, and the last revision of all. Values
+    /// are not read. A store that has forgotten `after` is looked at from its
+    /// beginning.
+    ///
+    /// # Errors
+    /// When the bucket cannot be read.
+    pub async fn lasting(&self, after: u64) -> Result<(Vec<(K, u64)>, u64), Error> {
+        let (_, last) = self.bus.state_of(&self.stream).await?;
+        let after = if last < after { 0 } else { after };
+        let filter = format!("{}>", self.prefix);
+        let mut heads = self.bus.heads(&self.stream, &filter, after).await?;
+        let (mut keys, mut upto) = (Vec::new(), after);
+        let mut left = heads.initially;
+        while left > 0 {
+            let head = heads.next().await?;
+            left = (left - 1).min(head.pending);
+            upto = head.sequence;
+            let name = head.subject.strip_prefix(&self.prefix).unwrap_or_default();
+            if !head.is_marker && !head.expires {
+                keys.extend(self.bucket.parse(name).map(|key| (key, head.sequence)));
+            }
+        }
+        Ok((keys, upto))
+    }
+
     /// Tells every key as it stands, then [`Change::Loaded`], then every change.
     ///
     /// # Errors

@@ -2,8 +2,8 @@
 
 use crate::connect::Bus;
 use crate::error::{AppendError, Error};
-use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::header::{self, HeaderValue};
+use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::message::PublishMessage;
 use bytes::Bytes;
 use orchion_contract::subject::{Address, Subject};
@@ -127,7 +127,10 @@ impl Bus {
         let since = self.connected_since();
         for (subject, payload, after) in appends {
             let mut headers = async_nats::HeaderMap::new();
-            headers.insert(header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(after));
+            headers.insert(
+                header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
+                HeaderValue::from(after),
+            );
             headers.insert(header::NATS_MESSAGE_TTL, HeaderValue::from(ttl.as_secs()));
             let sent = self
                 .client()

@@ -2,6 +2,7 @@
 
 use crate::connect::Bus;
 use crate::error::Error;
+use async_nats::header::NATS_MESSAGE_TTL;
 use async_nats::jetstream::consumer::push::OrderedErrorKind;
 use async_nats::jetstream::consumer::{self, DeliverPolicy, push};
 use async_nats::jetstream::stream::{DirectGetErrorKind, Stream};
@@ -22,6 +23,8 @@ pub enum From {
     LastPerSubject,
     /// Messages stored from now on.
     Now,
+    /// The message after this one.
+    After(u64),
 }
 
 /// A stored message.
@@ -35,6 +38,8 @@ pub struct Stored {
     pub payload: Bytes,
     /// Whether it is the marker of a deleted or expired key.
     pub is_marker: bool,
+    /// Whether it goes by itself some time after it was stored.
+    pub expires: bool,
     /// Messages that stand behind it now.
     pub pending: u64,
 }
@@ -121,8 +126,13 @@ fn stored(message: &async_nats::jetstream::Message) -> Result<Stored, Error> {
         sequence: info.stream_sequence,
         payload: message.payload.clone(),
         is_marker,
+        expires: expires(headers),
         pending: info.pending,
     })
+}
+
+fn expires(headers: Option<&async_nats::HeaderMap>) -> bool {
+    headers.is_some_and(|headers| headers.get(NATS_MESSAGE_TTL).is_some())
 }
 
 impl Bus {
@@ -131,12 +141,37 @@ impl Bus {
     /// # Errors
     /// When the stream is not there or the consumer is refused.
     pub async fn read(&self, stream: &str, filter: &str, from: From) -> Result<Reading, Error> {
+        self.open_reading(stream, filter, from, false).await
+    }
+
+    /// Reads messages behind `after` without what they say.
+    pub(crate) async fn heads(
+        &self,
+        stream: &str,
+        filter: &str,
+        after: u64,
+    ) -> Result<Reading, Error> {
+        let from = From::After(after);
+        self.open_reading(stream, filter, from, true).await
+    }
+
+    async fn open_reading(
+        &self,
+        stream: &str,
+        filter: &str,
+        from: From,
+        headers_only: bool,
+    ) -> Result<Reading, Error> {
         let config = push::OrderedConfig {
             filter_subject: filter.to_owned(),
+            headers_only,
             deliver_policy: match from {
                 From::Beginning => DeliverPolicy::All,
                 From::LastPerSubject => DeliverPolicy::LastPerSubject,
                 From::Now => DeliverPolicy::New,
+                From::After(sequence) => DeliverPolicy::ByStartSequence {
+                    start_sequence: sequence + 1,
+                },
             },
             ..push::OrderedConfig::default()
         };
@@ -189,6 +224,7 @@ impl Bus {
                 sequence: message.sequence,
                 is_marker: message.headers.get("KV-Operation").is_some()
                     || message.headers.get("Nats-Marker-Reason").is_some(),
+                expires: expires(Some(&message.headers)),
                 payload: message.payload,
                 pending: 0,
             })),

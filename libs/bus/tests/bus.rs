@@ -190,6 +190,73 @@ async fn a_value_with_a_ttl_expires() {
 }
 
 #[tokio::test]
+async fn last_values_are_written_together_where_they_fit() {
+    let nats = NatsServer::start().await;
+    let bus = connect(&nats, "a").await;
+    bus.ensure_all().await.unwrap();
+    let kv = bus.bucket(LEASES);
+    let lease = |epoch| Lease {
+        holder: InstanceId::random(),
+        acquired_ms: 1,
+        epoch,
+    };
+    let key = |n: usize| LeaseKey::Gateway(ReaderId::new(&format!("g{n}")).unwrap());
+    let mut revisions = Vec::new();
+    for n in 0..40 {
+        revisions.push(kv.set(&key(n), &lease(0), 0, None).await.unwrap());
+    }
+    // Somebody else was there before.
+    revisions[7] += 1000;
+    let keys: Vec<_> = (0..40).map(key).collect();
+    let last = lease(1);
+    let values = keys
+        .iter()
+        .zip(&revisions)
+        .map(|(key, revision)| (key, &last, *revision));
+    kv.set_all(values, Duration::from_secs(60)).await.unwrap();
+    for (n, key) in keys.iter().enumerate() {
+        let found = kv.get(key).await.unwrap().unwrap().value.unwrap();
+        assert_eq!(found.epoch == 1, n != 7, "{n}");
+    }
+    // The last one of all is answered.
+    let one = [(&keys[7], &last, 1)];
+    let refused = kv.set_all(one, Duration::from_secs(60)).await;
+    assert!(matches!(refused, Err(AppendError::WrongSequence { .. })));
+    kv.set_all([], Duration::from_secs(60)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_lasts_is_found_behind_a_revision() {
+    let nats = NatsServer::start().await;
+    let bus = connect(&nats, "a").await;
+    bus.ensure_all().await.unwrap();
+    let kv = bus.bucket(LEASES);
+    let lease = Lease {
+        holder: InstanceId::random(),
+        acquired_ms: 1,
+        epoch: 0,
+    };
+    assert_eq!(kv.lasting(0).await.unwrap(), (Vec::new(), 0));
+    let minute = Some(Duration::from_secs(60));
+    let scheduler = kv.set(&LeaseKey::Scheduler, &lease, 0, None).await.unwrap();
+    let registry = kv
+        .set(&LeaseKey::Registry, &lease, 0, minute)
+        .await
+        .unwrap();
+    let all = kv.lasting(0).await.unwrap();
+    assert_eq!(all, (vec![(LeaseKey::Scheduler, scheduler)], registry));
+    assert_eq!(kv.lasting(scheduler).await.unwrap(), (Vec::new(), registry));
+    let again = kv
+        .set(&LeaseKey::Registry, &lease, registry, None)
+        .await
+        .unwrap();
+    let found = kv.lasting(scheduler).await.unwrap();
+    assert_eq!(found, (vec![(LeaseKey::Registry, again)], again));
+    // A store that was rolled back has not come so far.
+    assert_eq!(kv.lasting(again + 9).await.unwrap().0.len(), 2);
+}
+
+#[tokio::test]
 async fn a_question_is_answered_refused_or_unanswered() {
     let nats = NatsServer::start().await;
     let (server, client) = (connect(&nats, "scheduler").await, connect(&nats, "b").await);

@@ -29,6 +29,7 @@ pub(crate) enum Purpose {
 #[derive(Debug, Clone)]
 pub(crate) enum Duty {
     Records,
+    LookForOpen(u64),
     ReadLast(Reader, JobId),
     Write(JobId),
     WriteEnd(JobId),

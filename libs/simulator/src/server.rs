@@ -131,6 +131,20 @@ impl Server {
         self.keys.values().filter_map(job).collect()
     }
 
+    /// Records that stay for good and were written after a revision.
+    pub(crate) fn open_jobs(&self, after: u64) -> (Vec<(JobId, u64)>, u64) {
+        let last = self.revisions.get(&Bucket::Jobs).copied();
+        let last = last.unwrap_or_default();
+        let after = if last < after { 0 } else { after };
+        let job = |slot: &Slot| match &slot.value {
+            Some(Value::Job(job)) if slot.expires.is_none() && slot.revision > after => {
+                Some((job.id, slot.revision))
+            }
+            Some(_) | None => None,
+        };
+        (self.keys.values().filter_map(job).collect(), last)
+    }
+
     pub(crate) fn tell_history(&mut self, job: JobId, state: JobState, now: Time) {
         if let std::collections::btree_map::Entry::Vacant(entry) = self.history.entry(job) {
             entry.insert(state);

@@ -98,6 +98,10 @@ pub(crate) enum Call {
     },
     Get(Key),
     Jobs,
+    /// Records behind a revision that say that their jobs are open.
+    OpenJobs {
+        after: u64,
+    },
     History(JobId, JobState),
     Connections,
     /// Last sequence of the transcripts.
@@ -119,6 +123,10 @@ pub(crate) enum Answer {
     Chain(Vec<(u64, Entry)>),
     Got(Option<(u64, Option<Value>)>),
     Jobs(Vec<(Arc<Job>, u64)>),
+    OpenJobs {
+        jobs: Vec<(JobId, u64)>,
+        upto: u64,
+    },
     Connections(Vec<Life>),
     State(u64),
 }

@@ -153,7 +153,7 @@ pub(crate) fn eta(options: &Eta) -> anyhow::Result<()> {
 
 /// Builds the programs as they are shipped, and returns where they lie.
 pub(crate) fn build() -> anyhow::Result<PathBuf> {
-    build_as(&["--release", "--bins"], "release")
+    build_as(&["--profile", "dist", "--bins"], "dist")
 }
 
 /// Builds the programs; returns the folder of the binaries.

@@ -113,6 +113,7 @@ impl Charge {
         let hands = &self.hands;
         let work = match effect {
             Effect::LoadRecords => Some(hands.load_records()),
+            Effect::LookForOpen { after } => Some(hands.look_for_open(after)),
             Effect::ReadLast { reader, job } => Some(hands.read_last(reader, job)),
             Effect::Write {
                 record,

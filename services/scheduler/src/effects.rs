@@ -54,6 +54,20 @@ impl Hands {
         })
     }
 
+    /// Looks for open records that were stored after one, until there is an answer.
+    pub(crate) fn look_for_open(&self, after: u64) -> UnderWay {
+        let jobs = self.jobs.clone();
+        Box::pin(async move {
+            loop {
+                match jobs.lasting(after).await {
+                    Ok((jobs, upto)) => return Some(Input::FoundOpen { jobs, upto }),
+                    Err(error) => tracing::debug!(%error, "the records cannot be read now"),
+                }
+                pause().await;
+            }
+        })
+    }
+
     /// Reads the last entry of a transcript, until there is an answer.
     pub(crate) fn read_last(&self, reader: ReaderId, job: JobId) -> UnderWay {
         let bus = self.bus.clone();

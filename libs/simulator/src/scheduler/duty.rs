@@ -23,11 +23,13 @@ impl Scheduler {
         }
         match effect {
             Effect::LoadRecords => {
-                let is_again = charge.holder.is_in_charge();
-                if is_again && net.has(Mutant::RecordsReadOnce) {
-                    return;
-                }
                 net.call(life, Call::Jobs, REQUEST, duty(Duty::Records));
+            }
+            Effect::LookForOpen { after } => {
+                if !net.has(Mutant::RecordsReadOnce) {
+                    let call = Call::OpenJobs { after };
+                    net.call(life, call, REQUEST, duty(Duty::LookForOpen(after)));
+                }
             }
             Effect::ReadLast { reader, job } => {
                 net.counts.adopted += 1;
@@ -179,6 +181,13 @@ impl Scheduler {
             }
             (Duty::Records, _) => {
                 net.call(life, Call::Jobs, REQUEST, again(Duty::Records));
+            }
+            (Duty::LookForOpen(_), Outcome::Answer(Answer::OpenJobs { jobs, upto })) => {
+                self.hear(net, Input::FoundOpen { jobs, upto });
+            }
+            (Duty::LookForOpen(after), _) => {
+                let call = Call::OpenJobs { after };
+                net.call(life, call, REQUEST, again(Duty::LookForOpen(after)));
             }
             (Duty::ReadLast(_, job), Outcome::Answer(Answer::Last(last))) => {
                 let last = last.map(|(_, entry)| Box::new(entry));

@@ -128,6 +128,10 @@ impl World {
                 Answer::Got(slot.map(|slot| (slot.revision, slot.value.clone())))
             }
             Call::Jobs => Answer::Jobs(self.net.server.jobs()),
+            Call::OpenJobs { after } => {
+                let (jobs, upto) = self.net.server.open_jobs(after);
+                Answer::OpenJobs { jobs, upto }
+            }
             Call::History(job, state) => {
                 self.net.server.tell_history(job, state, now);
                 Answer::Stored(Ok(1))

@@ -89,7 +89,7 @@ pub struct Ledger {
     running: BTreeMap<RunningAttempt, u32>,
     /// Those whose order came more than once, perhaps from two schedulers.
     repeated: BTreeSet<RunningAttempt>,
-    ended: BTreeMap<RunningAttempt, AttemptEnd>,
+    ended: BTreeMap<RunningAttempt, Box<AttemptEnd>>,
     untold: BTreeSet<RunningAttempt>,
     told: VecDeque<(Duration, RunningAttempt)>,
     busy: BTreeMap<u32, u32>,
@@ -130,7 +130,7 @@ impl Ledger {
             return Verdict::Running;
         }
         if let Some(end) = self.ended.get(&key) {
-            return Verdict::Ended(Box::new(end.clone()));
+            return Verdict::Ended(end.clone());
         }
         if self.knows_later_than(key) {
             return Verdict::Ended(Box::new(superseded(key)));
@@ -170,7 +170,7 @@ impl Ledger {
         }
         let ended = self.ended.range(first_of(upto)..=upto).next_back();
         match ended {
-            Some((_, end)) => StopOrder::Ended(Box::new(end.clone())),
+            Some((_, end)) => StopOrder::Ended(end.clone()),
             None => StopOrder::NotRunning,
         }
     }
@@ -197,14 +197,14 @@ impl Ledger {
         self.free_slot_of(key);
         self.repeated.remove(&key);
         self.untold.insert(key);
-        self.ended.insert(key, end);
+        self.ended.insert(key, Box::new(end));
     }
 
     /// Ends that nobody has acknowledged, at most `limit`.
     #[must_use]
     pub fn untold(&self, limit: usize) -> Vec<AttemptEnd> {
         let ends = self.untold.iter().filter_map(|key| self.ended.get(key));
-        ends.take(limit).cloned().collect()
+        ends.take(limit).map(|end| (**end).clone()).collect()
     }
 
     /// The scheduler knows these ends now. Forgets what it knew long enough.

@@ -14,8 +14,14 @@ use std::time::Duration;
 /// What the shell owes the holder. Whatever names an [`crate::Input`] comes back as that.
 #[derive(Debug)]
 pub enum Effect {
-    /// Read every record; comes back as `Records`. Wanted at a takeover, and now and then.
+    /// Read every record; comes back as `Records`.
     LoadRecords,
+    /// Look for records that were stored after one and say that their jobs are
+    /// open; comes back as `FoundOpen`. Wanted now and then.
+    LookForOpen {
+        /// The revision of that one.
+        after: u64,
+    },
     /// Read the last entry of a transcript; comes back as `Last`.
     ReadLast {
         /// Where the transcript is.

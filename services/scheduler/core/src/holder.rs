@@ -91,8 +91,10 @@ pub struct Holder {
     /// Orders that nobody heard, to be sent again.
     unheard: BTreeSet<(Now, JobId)>,
     next_look: Now,
-    /// When every record is read again, and the pause before that.
-    read_again: (Now, Duration),
+    /// When records are looked at again, and the pause before that.
+    look_again: (Now, Duration),
+    /// The last revision that was looked at.
+    looked_upto: u64,
     must_plan: bool,
     /// Jobs that came since the last plan.
     newcomers: Vec<JobId>,
@@ -118,7 +120,8 @@ impl Holder {
             next_plan: None,
             unheard: BTreeSet::new(),
             next_look: Now::ZERO,
-            read_again: (Now::ZERO, Duration::ZERO),
+            look_again: (Now::ZERO, Duration::ZERO),
+            looked_upto: 0,
             must_plan: true,
             newcomers: Vec::new(),
         }
@@ -138,6 +141,7 @@ impl Holder {
             Input::NodesLoaded => self.nodes_loaded(),
             Input::GatewaysLoaded => self.gateways_loaded(),
             Input::Records(records) => self.records_loaded(records),
+            Input::FoundOpen { jobs, upto } => self.found_open(jobs, upto),
             Input::Last { job, last } => self.last_read(&job, last.as_deref()),
             Input::Asked { token, question } => self.asked(token, question),
             Input::Time { connected_for } => self.time(connected_for),

@@ -64,6 +64,14 @@ pub enum Input {
     GatewaysLoaded,
     /// Every job on record and its revision, as [`crate::Effect::LoadRecords`] asked for.
     Records(Vec<(Job, u64)>),
+    /// Records that say that their jobs are open, as [`crate::Effect::LookForOpen`]
+    /// asked for.
+    FoundOpen {
+        /// The jobs and the revisions of their records.
+        jobs: Vec<(JobId, u64)>,
+        /// The last revision that was looked at.
+        upto: u64,
+    },
     /// The last entry of a transcript, as [`crate::Effect::ReadLast`] asked for.
     Last {
         /// The job.

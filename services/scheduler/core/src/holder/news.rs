@@ -104,7 +104,7 @@ impl Holder {
             return;
         }
         self.next_look = self.at.now + TICK;
-        self.read_again();
+        self.look_again();
         for gateway in self.gateways.take_dead(self.at.now, connected_for) {
             self.gateway_is_dead(gateway);
         }

@@ -159,7 +159,7 @@ impl Holder {
             .record_of(job)
             .map(|record| record.request_digest.clone());
         let Some(open) = self.open.get_mut(job) else {
-            return;
+            return self.read_of_unknown(job, found);
         };
         match found {
             Some((revision, None)) => open.ledger.is_free(revision),
@@ -182,6 +182,15 @@ impl Holder {
         }
         self.touched.insert(*job);
         self.stored(job);
+    }
+
+    /// What stands there of a job that is not open here.
+    fn read_of_unknown(&mut self, job: &JobId, found: Option<(u64, Option<Box<Job>>)>) {
+        let record = found.and_then(|(_, record)| record);
+        let is_open = record.is_some_and(|record| !record.state.is_ended());
+        if is_open && !self.ended.contains_key(job) {
+            self.is_void(*job);
+        }
     }
 
     /// The record is stored as far as it goes.

@@ -22,7 +22,7 @@ use std::time::Duration;
 /// Transcripts read at once.
 const READ_AT_ONCE: usize = 64;
 /// How long after a takeover the records are read again for the first time.
-const READ_AGAIN: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// How far the takeover is.
 #[derive(Debug)]
@@ -81,9 +81,8 @@ impl Holder {
     }
 
     pub(super) fn records_loaded(&mut self, records: Vec<(Job, u64)>) {
-        if self.is_in_charge() {
-            return self.records_read_again(&records);
-        }
+        let revisions = records.iter().map(|(_, revision)| *revision);
+        self.looked_upto = revisions.max().unwrap_or_default();
         let (ended, open): (Vec<_>, Vec<_>) = records
             .into_iter()
             .partition(|(job, _)| job.state.is_ended());
@@ -100,24 +99,29 @@ impl Holder {
         self.read_on();
     }
 
-    /// Reads all records again when it is time to.
-    pub(super) fn read_again(&mut self) {
-        let (due, pause) = self.read_again;
+    /// Looks at records again when it is time to: one of a scheduler that was in
+    /// charge before may have been stored since.
+    pub(super) fn look_again(&mut self) {
+        let (due, pause) = self.look_again;
         if self.at.now >= due {
-            self.read_again = (self.at.now + pause * 2, pause * 2);
-            self.effects.push_back(Effect::LoadRecords);
+            self.look_again = (self.at.now + pause * 2, pause * 2);
+            let after = self.looked_upto;
+            self.effects.push_back(Effect::LookForOpen { after });
         }
     }
 
-    /// An open record of a job that nobody here knows came after the takeover; one
-    /// of a job that has ended here was not written as it should be.
-    fn records_read_again(&mut self, records: &[(Job, u64)]) {
-        let is_open = |job: &Job| !job.state.is_ended() && !self.open.contains_key(&job.id);
-        let open = records.iter().filter(|(job, _)| is_open(job));
-        let open: Vec<(JobId, u64)> = open.map(|(job, revision)| (job.id, *revision)).collect();
-        for (job, revision) in open {
+    /// An open record of a job that nobody here knows came after the takeover, or
+    /// the job has ended meanwhile: its record tells. One of a job that has ended
+    /// here was not written as it should be.
+    pub(super) fn found_open(&mut self, jobs: Vec<(JobId, u64)>, upto: u64) {
+        self.looked_upto = upto;
+        for (job, revision) in jobs {
+            if self.open.contains_key(&job) {
+                continue;
+            }
             if !self.ended.contains_key(&job) {
-                return self.is_void(job);
+                self.effects.push_back(Effect::ReadRecord { job });
+                continue;
             }
             let mut known = Open::new(revision);
             known.told = true;
@@ -152,7 +156,7 @@ impl Holder {
         if asked.is_empty() {
             self.stage = Stage::InCharge;
             self.next_look = self.at.now + super::TICK;
-            self.read_again = (self.at.now + READ_AGAIN, READ_AGAIN);
+            self.look_again = (self.at.now + LOOK_AGAIN, LOOK_AGAIN);
             self.note(Note::InCharge {
                 open: self.state.open_jobs(),
             });

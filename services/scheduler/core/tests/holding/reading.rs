@@ -11,45 +11,68 @@ fn a_record_that_comes_after_the_takeover_is_found() {
     let mut charge = Charge::with_node("a", 1);
     let late = recorded_elsewhere(1);
     charge.pass(Duration::from_secs(5));
-    assert!(reads_records(&charge.effects()));
-    charge.hear(Input::Records(vec![(late, 7)]));
+    assert!(looks_at_records(&charge.effects()));
+    charge.hear(found_open(late.id, 7));
+    assert!(matches!(charge.effects()[..], [Effect::ReadRecord { .. }]));
+    let (job, found) = (late.id, Some((7, Some(Box::new(late)))));
+    charge.hear(Input::Read { job, found });
     assert!(matches!(charge.effects()[..], [Effect::Reread { .. }]));
 }
 
 #[test]
-fn records_that_are_known_are_read_again_and_change_nothing() {
+fn a_job_that_ended_while_records_were_read_is_no_reason_to_read_anew() {
     let mut charge = Charge::with_node("a", 1);
-    let job = charge.admit(1, Door::Task);
-    let record = charge.record_of(&job);
+    let mut late = recorded_elsewhere(1);
     charge.pass(Duration::from_secs(5));
     charge.effects();
-    charge.hear(Input::Records(vec![(record, 5)]));
+    charge.hear(found_open(late.id, 7));
+    charge.effects();
+    late.state = JobState::Completed;
+    let (job, found) = (late.id, Some((8, Some(Box::new(late)))));
+    charge.hear(Input::Read { job, found });
+    assert!(charge.effects().is_empty() && charge.holder.is_in_charge());
+}
+
+#[test]
+fn open_records_of_known_jobs_change_nothing() {
+    let mut charge = Charge::with_node("a", 1);
+    let job = charge.admit(1, Door::Task);
+    charge.pass(Duration::from_secs(5));
+    charge.effects();
+    charge.hear(found_open(job, 5));
     assert!(charge.effects().is_empty());
     assert!(charge.holder.is_in_charge());
 }
 
 #[test]
-fn an_ended_record_of_an_unknown_job_is_no_reason_to_read_anew() {
+fn only_what_was_stored_since_is_looked_at() {
     let mut charge = Charge::with_node("a", 1);
-    let mut late = recorded_elsewhere(1);
-    late.state = JobState::Completed;
-    charge.pass(Duration::from_secs(5));
-    charge.effects();
-    charge.hear(Input::Records(vec![(late, 7)]));
-    assert!(charge.effects().is_empty());
+    let looks_after = |charge: &mut Charge, seconds| {
+        charge.pass(Duration::from_secs(seconds));
+        charge.effects().iter().find_map(|effect| match effect {
+            Effect::LookForOpen { after } => Some(*after),
+            _ => None,
+        })
+    };
+    assert_eq!(looks_after(&mut charge, 5), Some(0));
+    charge.hear(Input::FoundOpen {
+        jobs: Vec::new(),
+        upto: 40,
+    });
+    assert_eq!(looks_after(&mut charge, 10), Some(40));
 }
 
 #[test]
-fn records_are_read_again_after_twice_as_long_each_time() {
+fn records_are_looked_at_after_twice_as_long_each_time() {
     let mut charge = Charge::with_node("a", 1);
-    let mut read_after = Vec::new();
+    let mut looked_after = Vec::new();
     for second in 1..=40 {
         charge.pass(Duration::from_secs(1));
-        if reads_records(&charge.effects()) {
-            read_after.push(second);
+        if looks_at_records(&charge.effects()) {
+            looked_after.push(second);
         }
     }
-    assert_eq!(read_after, [5, 15, 35]);
+    assert_eq!(looked_after, [5, 15, 35]);
 }
 
 #[test]
@@ -191,7 +214,6 @@ fn a_last_record_is_written_once_and_then_forgotten() {
 fn a_record_that_is_open_though_its_job_has_ended_is_written_again() {
     let mut charge = Charge::with_node("a", 1);
     let job = charge.admit(1, Door::Task);
-    let record = charge.record_of(&job);
     charge.end_attempt(job, 1, crate::charge::completed());
     charge.effects();
     for input in [
@@ -200,11 +222,19 @@ fn a_record_that_is_open_though_its_job_has_ended_is_written_again() {
             jobs: vec![job],
             is_sure: true,
         },
-        Input::Records(vec![(record, 5)]),
+        found_open(job, 5),
     ] {
         charge.hear(input);
     }
     assert_eq!(expected(&charge.effects()), Some(5));
+}
+
+/// One record says that its job is open.
+fn found_open(job: JobId, revision: u64) -> Input {
+    Input::FoundOpen {
+        jobs: vec![(job, revision)],
+        upto: revision,
+    }
 }
 
 /// A job whose first record got no answer, and is being read.
@@ -231,7 +261,7 @@ fn recorded_elsewhere(n: u128) -> Job {
     other.record_of(&job)
 }
 
-fn reads_records(effects: &[Effect]) -> bool {
-    let is_reading = |effect: &Effect| matches!(effect, Effect::LoadRecords);
-    effects.iter().any(is_reading)
+fn looks_at_records(effects: &[Effect]) -> bool {
+    let is_looking = |effect: &Effect| matches!(effect, Effect::LookForOpen { .. });
+    effects.iter().any(is_looking)
 }
