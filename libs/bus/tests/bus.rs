@@ -200,7 +200,7 @@ async fn last_values_are_written_together_where_they_fit() {
         acquired_ms: 1,
         epoch,
     };
-    let key = |n: usize| LeaseKey::Gateway(ReaderId::new(&format!("g{n}")).unwrap());
+    let key = |n: usize| LeaseKey::Gateway(ReaderId::new(format!("g{n}")).unwrap());
     let mut revisions = Vec::new();
     for n in 0..40 {
         revisions.push(kv.set(&key(n), &lease(0), 0, None).await.unwrap());

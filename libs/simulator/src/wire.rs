@@ -123,10 +123,7 @@ pub(crate) enum Answer {
     Chain(Vec<(u64, Entry)>),
     Got(Option<(u64, Option<Value>)>),
     Jobs(Vec<(Arc<Job>, u64)>),
-    OpenJobs {
-        jobs: Vec<(JobId, u64)>,
-        upto: u64,
-    },
+    OpenJobs { jobs: Vec<(JobId, u64)>, upto: u64 },
     Connections(Vec<Life>),
     State(u64),
 }

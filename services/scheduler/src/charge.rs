@@ -97,7 +97,8 @@ impl Charge {
             self.start_on(effect)?;
         }
         while let Some(jobs) = self.history.next() {
-            self.under_way.push(self.hands.tell_ends(EndedJobs { jobs }));
+            self.under_way
+                .push(self.hands.tell_ends(EndedJobs { jobs }));
         }
         while let Some(changes) = self.states.next() {
             let told = self.hands.tell_states(JobEvents { changes });

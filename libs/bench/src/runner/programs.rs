@@ -51,7 +51,7 @@ fn program(folder: &Path, name: &str) -> Result<PathBuf> {
     let path = folder.join(name);
     ensure!(
         path.is_file(),
-        "{} is missing; build it with `cargo build --release -p orchion-bench -p orchion-testkit --bins`",
+        "{} is missing; build it with `cargo build --profile dist -p orchion-bench -p orchion-testkit --bins`",
         path.display()
     );
     Ok(path)

@@ -119,11 +119,7 @@ impl Agent {
             Purpose::Attempt(key, run, Work::Deadline),
         );
         if asker.is_some() {
-            net.later(
-                self.life,
-                HELD,
-                Purpose::Attempt(key, run, Work::Accept),
-            );
+            net.later(self.life, HELD, Purpose::Attempt(key, run, Work::Accept));
         }
         if first {
             self.write(net, key);

@@ -157,11 +157,7 @@ impl Seen {
     ///
     /// # Errors
     /// The failure that it reports.
-    pub fn take_whole(
-        &mut self,
-        chunk: Chunk<'_>,
-        pieces: &mut Vec<Piece>,
-    ) -> Result<(), Failure> {
+    pub fn take_whole(&mut self, chunk: Chunk<'_>, pieces: &mut Vec<Piece>) -> Result<(), Failure> {
         let begin = pieces.len();
         self.take(chunk, pieces)?;
         let whole = pieces.get_mut(begin..).unwrap_or_default();

@@ -1,7 +1,9 @@
 //! Brief answers that nobody reads along: they come from the engine in one
 //! body, and their end answers the order.
 
-use orchion_contract::job::{AttemptEnd, AttemptOutcome, CancelReason, Outcome, RunOrder, RunReply};
+use orchion_contract::job::{
+    AttemptEnd, AttemptOutcome, CancelReason, Outcome, RunOrder, RunReply,
+};
 use orchion_contract::transcript::Entry;
 use orchion_testkit::wire::{Ask, Fault, FaultKind};
 use orchion_testkit::{MockEngine, eventually};
@@ -26,10 +28,10 @@ async fn acquainted(engine: &MockEngine) -> Cluster {
 }
 
 fn end_of(reply: RunReply) -> AttemptEnd {
-    match reply {
-        RunReply::Ended { end } => *end,
-        other => panic!("{other:?} instead of an end"),
-    }
+    let RunReply::Ended { end } = reply else {
+        panic!("{reply:?} instead of an end");
+    };
+    *end
 }
 
 #[tokio::test]
@@ -45,9 +47,15 @@ async fn a_brief_answer_is_one_entry_and_the_answer_to_its_order() {
     assert!(matches!(&seen.entries[..], [Entry::Final(_)]), "{seen:?}");
     assert_eq!(seen.pieces, 1, "it came in one body");
     assert_eq!(seen.end.unwrap().usage.completion_tokens, 20);
-    assert_eq!(cluster.run(&order).await, RunReply::Ended { end: Box::new(end) });
+    assert_eq!(
+        cluster.run(&order).await,
+        RunReply::Ended { end: Box::new(end) }
+    );
     let told = cluster.ends.lock().unwrap();
-    assert!(told.iter().all(|end| end.job != order.job), "it was told twice");
+    assert!(
+        told.iter().all(|end| end.job != order.job),
+        "it was told twice"
+    );
 }
 
 #[tokio::test]

@@ -199,9 +199,10 @@ impl Holder {
     /// Jobs whose last write is not stored yet, or whose end is not told yet.
     #[must_use]
     pub fn unsettled_records(&self) -> usize {
-        let unsettled =
-            |(id, open): &(&JobId, &Box<Open>)| !open.ledger.is_clean() || self.state.job(id).is_none();
-        self.open.iter().filter(unsettled).count()
+        let is_unsettled =
+            |id: &JobId, open: &Open| !open.ledger.is_clean() || self.state.job(id).is_none();
+        let open = self.open.iter();
+        open.filter(|(id, open)| is_unsettled(id, open)).count()
     }
 
     /// Plans until nothing is left to do, then writes what has changed.

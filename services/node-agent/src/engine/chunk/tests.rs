@@ -173,8 +173,14 @@ fn tool_calls_in_one_body_say_which_one_they_are() {
     );
     let calls = pieces[0].tool_calls.as_ref().unwrap();
     let calls: Vec<serde_json::Value> = serde_json::from_str(calls.get()).unwrap();
-    assert_eq!((&calls[0]["index"], &calls[0]["id"]), (&0.into(), &"c1".into()));
-    assert_eq!((&calls[1]["index"], &calls[1]["id"]), (&1.into(), &"c2".into()));
+    assert_eq!(
+        (&calls[0]["index"], &calls[0]["id"]),
+        (&0.into(), &"c1".into())
+    );
+    assert_eq!(
+        (&calls[1]["index"], &calls[1]["id"]),
+        (&1.into(), &"c2".into())
+    );
     assert_eq!(calls[1]["function"]["name"], "g");
 }
 

@@ -174,9 +174,7 @@ pub(crate) fn instance(name: &str) -> InstanceId {
 
 pub(crate) fn written(effects: &[Effect]) -> Option<Job> {
     effects.iter().find_map(|effect| match effect {
-        Effect::Write { record, .. } | Effect::WriteEnd { record, .. } => {
-            Some((**record).clone())
-        }
+        Effect::Write { record, .. } | Effect::WriteEnd { record, .. } => Some((**record).clone()),
         _ => None,
     })
 }
