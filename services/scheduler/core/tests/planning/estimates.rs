@@ -253,6 +253,8 @@ fn deed() -> impl Strategy<Value = Deed> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(crate::CASES))]
+
     /// Position and predicted start never rise unless the message says why.
     #[test]
     fn nobody_is_told_a_longer_wait_without_a_reason(deeds in proptest::collection::vec(deed(), 0..60)) {

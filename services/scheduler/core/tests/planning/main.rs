@@ -18,6 +18,10 @@ use orchion_scheduler_core::{Adopted, Next, Phase, Step, adopt, after_end, after
 use proptest::prelude::*;
 use std::time::Duration;
 
+/// Cases of each property: the whole suite ends within a second, and whole
+/// lives are left to the simulator.
+const CASES: u32 = 128;
+
 #[test]
 fn twelve_jobs_spread_over_three_nodes() {
     let mut cluster = Cluster::with_nodes(&[("a", 8), ("b", 8), ("c", 8)]);
@@ -348,6 +352,8 @@ fn a_job_whose_time_is_over_expires() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
+
     #[test]
     fn no_replica_ever_gets_more_than_its_slots(
         slots in proptest::collection::vec(1u32..5, 1..5),

@@ -77,6 +77,8 @@ fn numbered(hosts: Vec<Host>) -> Vec<(usize, Host)> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(crate::CASES))]
+
     #[test]
     fn no_job_goes_where_it_must_not(
         hosts in proptest::collection::vec(host(), 1..6),
