@@ -18,6 +18,8 @@ use crate::state::Gateway;
 
 /// How long a body may take to come.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How much of the name of an unknown field is said back, in characters.
+const LONGEST_NAME: usize = 120;
 /// How much of a body that is too large is read and thrown away, so that its
 /// sender gets to read the answer: this many times the limit.
 const DRAINED: usize = 4;
@@ -101,6 +103,18 @@ impl Fields {
     /// Keeps the fields of these names only.
     pub(crate) fn keep(&mut self, names: &[&str]) {
         self.0.retain(|name, _| names.contains(&name.as_str()));
+    }
+
+    /// Refuses a field that has none of the names which a `noun` has.
+    ///
+    /// # Errors
+    /// The first such field.
+    pub(crate) fn check_names(&self, noun: &str, known: &[&str]) -> Result<()> {
+        let mut names = self.0.keys();
+        match names.find(|name| !known.contains(&name.as_str())) {
+            None => Ok(()),
+            Some(name) => Err(unknown(noun, name, known)),
+        }
     }
 
     /// A text that is not empty.
@@ -193,6 +207,24 @@ impl Fields {
             )
         })
     }
+}
+
+/// The failure for a field that nobody knows; names the nearest one that is known.
+fn unknown(noun: &str, name: &str, known: &[&str]) -> Error {
+    let name: String = name.chars().take(LONGEST_NAME).collect();
+    let nearest = known
+        .iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&name, candidate), candidate))
+        .min()
+        .filter(|(distance, candidate)| {
+            *distance < name.len() && *distance <= candidate.len().div_ceil(3)
+        });
+    let hint = match nearest {
+        Some((_, candidate)) => format!("did you mean `{candidate}`?"),
+        None => "GET /openapi.json lists the fields".to_owned(),
+    };
+    let message = format!("a {noun} has no field `{name}`; {hint}");
+    Error::invalid(name, message)
 }
 
 /// The failure for a field of a wrong type; shows small values, never texts.

@@ -59,6 +59,8 @@ async fn a_bad_task_is_refused_by_field() {
         json!({"model": "tiny", "prompt": "hi", "task_id": "seven"}),
         json!({"model": "tiny", "prompt": "hi", "deadline_ms": 0}),
         json!({"model": "tony", "prompt": "hi"}),
+        json!({"modle": "tiny", "prompt": "hi"}),
+        json!({"model": "tiny", "prompt": "hi", "colour": "blue"}),
     ];
     insta::assert_snapshot!(post_all(&gateway, "/v1/tasks", &bodies).await, @r#"
 400 {"code":"INVALID_PARAMS","message":"`messages` or `prompt` is missing; send one of them","retriable":false,"param":"messages"}
@@ -67,6 +69,8 @@ async fn a_bad_task_is_refused_by_field() {
 400 {"code":"INVALID_PARAMS","message":"job id 'seven' is not a UUID","retriable":false,"param":"task_id"}
 400 {"code":"DEADLINE_UNMET","message":"`deadline_ms` has passed already; give the job some time","retriable":false,"param":"deadline_ms"}
 404 {"code":"NOT_FOUND","message":"no node serves the model 'tony'; did you mean tiny?","retriable":false,"param":"model"}
+400 {"code":"INVALID_PARAMS","message":"a task has no field `modle`; did you mean `model`?","retriable":false,"param":"modle"}
+400 {"code":"INVALID_PARAMS","message":"a task has no field `colour`; GET /openapi.json lists the fields","retriable":false,"param":"colour"}
 "#);
 }
 

@@ -12,7 +12,29 @@ use crate::error::{Error, Result};
 use crate::fields::{Fields, wrong};
 use crate::routes::chat::request::{check_messages, check_sampling, max_tokens, model};
 
-/// Fields that are passed on to the engine; all others are ignored.
+/// Fields that the gateway reads itself; they are those of `TaskRequest`, and
+/// their other names.
+const OWN: [&str; 17] = [
+    "task_id",
+    "job_id",
+    "id",
+    "workload",
+    "model_ref",
+    "model",
+    "inputs",
+    "max_tokens",
+    "max_completion_tokens",
+    "priority",
+    "deadline_ms",
+    "wall_timeout_ms",
+    "idle_timeout_ms",
+    "seed",
+    "expected_tokens",
+    "placement",
+    "n",
+];
+
+/// Fields that are passed on to the engine.
 const PASSED_ON: [&str; 22] = [
     "messages",
     "prompt",
@@ -38,7 +60,8 @@ const PASSED_ON: [&str; 22] = [
     "chat_template_kwargs",
 ];
 
-/// A task. Settings of the sampler stand beside these fields, as in a chat.
+/// A task. Settings of the sampler stand beside these fields, as in a chat; any
+/// other field is refused.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[expect(dead_code, reason = "describes the body, which is read field by field")]
 pub(crate) struct TaskRequest {
@@ -99,6 +122,7 @@ impl TaskRequest {
 }
 
 fn parse(mut fields: Fields) -> Result<Task> {
+    fields.check_names("task", &[OWN.as_slice(), PASSED_ON.as_slice()].concat())?;
     let job = named(&mut fields)?;
     let workload = workload(&mut fields)?;
     let model = match fields.get("model_ref") {
@@ -265,8 +289,7 @@ mod tests {
 
     #[test]
     fn a_prompt_is_a_completion_and_messages_are_a_chat() {
-        let completion =
-            spec(json!({"model_ref": "m", "prompt": "hi", "colour": "blue", "temperature": 0}));
+        let completion = spec(json!({"model_ref": "m", "prompt": "hi", "n": 1, "temperature": 0}));
         assert_eq!(completion.workload, Workload::Completion);
         assert_eq!(completion.body.get(), r#"{"prompt":"hi","temperature":0}"#);
         let inputs = spec(json!({"model": "m", "inputs": ["hi"], "temperature": 0}));
@@ -293,6 +316,7 @@ mod tests {
             ("inputs", json!(["a", "b"])),
             ("messages", json!([])),
             ("model", Value::Null),
+            ("stream", json!(true)),
         ];
         for (field, value) in cases {
             let mut task = json!({"model": "m"});
