@@ -200,10 +200,13 @@ pub(crate) async fn stream(
         let reader = ReaderId::tasks();
         let follower = Follower::stored(&gateway.bus, &gateway.feed, &reader, job, from);
         let running = Running::resume(&gateway, follower, cancels);
-        let mut stream = TaskStream::new(&gateway, running);
-        if !matches!(entry, Entry::Final(_)) {
-            stream = stream.watching(&reader, None).await;
-        }
+        let stream = TaskStream::new(&gateway, running);
+        let stream = match entry {
+            Entry::Final(end) => stream.ended(end.outcome.state()),
+            Entry::Frame(_) | Entry::Mark(_) | Entry::Restart(_) => {
+                stream.watching(&reader, None).await
+            }
+        };
         return stream.resume(from).await;
     }
     let mut summary = match known(&gateway, job).await? {
@@ -216,11 +219,14 @@ pub(crate) async fn stream(
     let at = from.unwrap_or_default();
     let follower = Follower::stored(&gateway.bus, &gateway.feed, &summary.reader, job, at);
     let running = Running::resume(&gateway, follower, cancels);
-    let mut stream = TaskStream::new(&gateway, running);
-    if !summary.state.is_ended() {
-        let progress = summary.progress.clone();
-        stream = stream.watching(&summary.reader, progress).await;
-    }
+    let stream = TaskStream::new(&gateway, running);
+    let stream = match summary.state.is_ended() {
+        true => stream.ended(summary.state),
+        false => {
+            let progress = summary.progress.clone();
+            stream.watching(&summary.reader, progress).await
+        }
+    };
     match from {
         None => Ok(stream.begin(&summary)),
         Some(from) => stream.resume(from).await,

@@ -38,6 +38,8 @@ pub(super) struct Frame {
 #[derive(Debug)]
 pub(super) struct Metrics {
     progress: Option<Progress>,
+    /// How the task had ended before anything of it was shown.
+    ended: Option<JobState>,
     /// Something new of the queue has not been said.
     is_news: bool,
     has_token: bool,
@@ -55,12 +57,21 @@ impl Metrics {
     pub(super) fn new(progress: Option<Progress>, now: Instant) -> Self {
         Self {
             progress,
+            ended: None,
             is_news: false,
             has_token: false,
             tokens: 0,
             counted_since: None,
             has_said_token: false,
             said_at: now,
+        }
+    }
+
+    /// Of a task that has ended and is read again.
+    pub(super) fn of_ended(state: JobState, now: Instant) -> Self {
+        Self {
+            ended: Some(state),
+            ..Self::new(None, now)
         }
     }
 
@@ -101,9 +112,10 @@ impl Metrics {
         let event = known.and_then(|known| known.event.take());
         let known = self.progress.as_ref();
         Frame {
-            state: match known {
-                Some(known) if waits => known.state,
-                Some(_) | None => JobState::Running,
+            state: match (self.ended, known) {
+                (Some(ended), _) => ended,
+                (None, Some(known)) if waits => known.state,
+                (None, Some(_) | None) => JobState::Running,
             },
             queue_position: known
                 .filter(|_| waits)
@@ -205,6 +217,15 @@ mod tests {
         metrics.shown(20, true, start + 1000 * MS);
         let frame = metrics.due(start + 1000 * MS).unwrap();
         assert_eq!((frame.tokens_out, frame.tokens_per_s), (51, Some(50.0)));
+    }
+
+    #[test]
+    fn a_task_that_is_read_again_says_how_it_ended() {
+        let start = Instant::now();
+        let mut metrics = Metrics::of_ended(JobState::Failed, start);
+        metrics.shown(3, true, start);
+        let frame = metrics.due(start).unwrap();
+        assert_eq!((frame.state, frame.tokens_out), (JobState::Failed, 3));
     }
 
     #[test]

@@ -6,8 +6,7 @@ use std::time::Instant;
 
 use axum::response::Response;
 use bytes::Bytes;
-use orchion_contract::job::JobSummary;
-use orchion_contract::job::Outcome;
+use orchion_contract::job::{JobState, JobSummary, Outcome};
 use orchion_contract::progress::Progress;
 use orchion_contract::transcript::{Final, Piece};
 use orchion_contract::{ErrorBody, ErrorCode, ReaderId};
@@ -70,6 +69,12 @@ impl TaskStream {
         let job = self.running.follower.job();
         self.progress = progress::watch(&self.gateway.bus, reader, job).await;
         self.metrics = Metrics::new(known, Instant::now());
+        self
+    }
+
+    /// Of a task that has ended: nothing more is told of it.
+    pub(super) fn ended(mut self, state: JobState) -> Self {
+        self.metrics = Metrics::of_ended(state, Instant::now());
         self
     }
 
@@ -192,7 +197,7 @@ impl TaskStream {
                 Shown::Ended(end) => {
                     self.has_ended = true;
                     self.running.done();
-                    ended(&mut self.out, &end);
+                    finished(&mut self.out, &end);
                 }
             }
         }
@@ -228,7 +233,7 @@ fn token(out: &mut Vec<u8>, index: u64, piece: &Piece) {
     event(out, "token", Some(index + 1), &token);
 }
 
-fn ended(out: &mut Vec<u8>, end: &Final) {
+fn finished(out: &mut Vec<u8>, end: &Final) {
     let is_canceled = end.outcome == Outcome::Canceled;
     if let Some(body) = failure(end).filter(|_| !is_canceled) {
         return error(out, &body);
