@@ -35,6 +35,9 @@ pub struct Progress {
     /// Why position or predicted start rose, when they did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<ProgressEvent>,
+    /// Why no replica could take it, were all of them idle; absent when one could.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// When it was said, by the scheduler's clock.
     pub at_ms: UnixMs,
 }

@@ -77,6 +77,8 @@ pub(crate) struct Metrics {
     pub(crate) queue_position: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tokens_per_s: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
 }
 
 /// The payload of `end`.

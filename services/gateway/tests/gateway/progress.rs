@@ -25,6 +25,7 @@ fn at(submit: &Submit, position: u32) -> Progress {
         on_time_probability: Some(0.9),
         tokens_per_s: None,
         event: None,
+        reason: None,
         at_ms: 1,
     }
 }

@@ -201,7 +201,10 @@ impl Screen {
             Happening::Started(started) => self.status.set(waits(started)),
             Happening::Metrics(metrics) => {
                 if let Some(position) = metrics.queue_position.filter(|_| self.text.is_empty()) {
-                    self.status.set(queued(position));
+                    self.status.set(match &metrics.reason {
+                        Some(reason) => format!("{}; {reason}", queued(position)),
+                        None => queued(position),
+                    });
                 }
             }
             Happening::Token(token) => {

@@ -6,6 +6,7 @@
 use crate::Now;
 use crate::forecast::{Forecast, forecast};
 use crate::num::f64_of;
+use crate::report::stuck_because;
 use crate::state::{ClusterState, JobView};
 use orchion_contract::job::JobState;
 use orchion_contract::progress::{Progress, ProgressEvent};
@@ -119,6 +120,7 @@ impl Outlook {
             on_time_probability: None,
             tokens_per_s: state.experience().tokens_per_s(&record.model, &key),
             event: None,
+            reason: None,
             at_ms: unix_ms,
         };
         Some((record.reader.clone(), progress))
@@ -157,6 +159,7 @@ impl Outlook {
             tokens_per_s: runs_at
                 .and_then(|key| state.experience().tokens_per_s(&record.model, &key)),
             event: None,
+            reason: position.and_then(|_| stuck_because(state, job, now)),
             at_ms: unix_ms,
         })
     }
@@ -251,6 +254,7 @@ impl Outlook {
             on_time_probability: on_time(state, job, estimate.position, wait, now),
             tokens_per_s: None,
             event,
+            reason: stuck_because(state, job, now),
             at_ms: unix_ms,
         };
         Some((job.record.reader.clone(), progress))

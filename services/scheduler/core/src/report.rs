@@ -17,6 +17,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Candidates that are kept of each decision; a question lists more.
 const KEPT: usize = 16;
+/// Larger pools are not searched for what keeps a job from all of their
+/// replicas: every waiting job asks once a second.
+const SEARCHED: usize = 256;
 
 /// One decision, as it is kept until somebody asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -250,6 +253,41 @@ fn as_it_looks(state: &ClusterState, job: &JobView, now: Now, unix_ms: UnixMs) -
     }
     all.selected = None;
     all.render()
+}
+
+/// Why no replica could take a waiting job, were all of them idle; `None` when
+/// one could, or when there are too many to look at.
+pub(crate) fn stuck_because(state: &ClusterState, job: &JobView, now: Now) -> Option<String> {
+    let replicas = state.pool_size(&job.record.model);
+    if replicas > SEARCHED {
+        return None;
+    }
+    let mut removed: BTreeMap<FilterName, usize> = BTreeMap::new();
+    for candidate in candidates(state, job) {
+        *removed
+            .entry(never_by(state, job, candidate, now)?)
+            .or_default() += 1;
+    }
+    let Some((filter, most)) = removed.into_iter().max_by_key(|(_, count)| *count) else {
+        return Some("no node serves its model now".to_owned());
+    };
+    let because = sentence(filter);
+    Some(match replicas {
+        1 => format!("its only replica cannot take it: {because}"),
+        _ => format!("none of {replicas} replicas can take it, {most} of them because {because}"),
+    })
+}
+
+/// What keeps a job from a replica even when that one is idle.
+fn never_by(
+    state: &ClusterState,
+    job: &JobView,
+    candidate: Candidate<'_>,
+    now: Now,
+) -> Option<FilterName> {
+    let candidate = candidate.emptied();
+    let unwanted = !is_preferred(job, &candidate) && !falls_back(job);
+    removed_by(state, job, &candidate, now).or(unwanted.then_some(FilterName::Prefer))
 }
 
 fn waits_because(last: &Decision) -> String {

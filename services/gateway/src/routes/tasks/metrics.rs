@@ -31,6 +31,8 @@ pub(super) struct Frame {
     tokens_per_s: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     event: Option<ProgressEvent>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
     tokens_out: u64,
 }
 
@@ -77,9 +79,12 @@ impl Metrics {
 
     /// The scheduler says where the task stands.
     pub(super) fn heard(&mut self, progress: Progress) {
-        let place = |progress: &Progress| (progress.state, progress.queue_position);
-        let known = self.progress.as_ref().map(place);
-        self.is_news |= known != Some(place(&progress)) || progress.event.is_some();
+        let is_same = self.progress.as_ref().is_some_and(|known| {
+            known.state == progress.state
+                && known.queue_position == progress.queue_position
+                && known.reason == progress.reason
+        });
+        self.is_news |= !is_same || progress.event.is_some();
         self.progress = Some(progress);
     }
 
@@ -129,6 +134,9 @@ impl Metrics {
                 .rate(now)
                 .or_else(|| known.and_then(|known| known.tokens_per_s)),
             event,
+            reason: known
+                .filter(|_| waits)
+                .and_then(|known| known.reason.clone()),
             tokens_out: self.tokens,
         }
     }
@@ -163,6 +171,7 @@ mod tests {
             on_time_probability: Some(0.9),
             tokens_per_s: Some(40.0),
             event: None,
+            reason: None,
             at_ms: 1,
         }
     }
@@ -189,6 +198,20 @@ mod tests {
         metrics.heard(at(2));
         assert_eq!(metrics.due(start + 1019 * MS), None);
         assert!(metrics.due(start + 1020 * MS).is_some());
+    }
+
+    #[test]
+    fn why_nobody_can_take_it_is_told_at_once_and_until_somebody_can() {
+        let (mut metrics, start) = waiting(0);
+        let reason = Some("no node serves its model now".to_owned());
+        metrics.heard(Progress {
+            reason: reason.clone(),
+            ..at(0)
+        });
+        assert_eq!(metrics.due(start + MS).unwrap().reason, reason);
+        assert_eq!(metrics.due(start + 1001 * MS).unwrap().reason, reason);
+        metrics.heard(at(0));
+        assert_eq!(metrics.due(start + 1002 * MS).unwrap().reason, None);
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! Checks of what should answer: NATS, the gateway, engines.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use hyper::Method;
+use orchion_contract::ModelName;
+use orchion_contract::job::JobSummary;
 use orchion_contract::node::{Node, NodeState};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Check;
@@ -93,19 +97,61 @@ pub(super) async fn gateway(gateway: &Gateway) -> Vec<Check> {
             "wait a moment; if it stays so, read `orchion logs --level warn`",
         ));
     }
-    checks.push(nodes(gateway).await);
+    match list::<Node>(gateway, "nodes", "/api/nodes").await {
+        Ok(found) => {
+            checks.push(nodes(&found));
+            let path = "/api/jobs?state=pending&limit=1000";
+            let jobs = list::<JobSummary>(gateway, "jobs", path).await;
+            checks.push(jobs.map_or_else(|check| check, |jobs| waiting(&jobs, &found)));
+        }
+        Err(check) => checks.push(check),
+    }
     checks
 }
 
-async fn nodes(gateway: &Gateway) -> Check {
+/// What a gateway lists, or the check that says why it does not.
+async fn list<T: DeserializeOwned>(
+    gateway: &Gateway,
+    name: &'static str,
+    path: &str,
+) -> Result<Vec<T>, Check> {
+    let listed = gateway.get::<Value>(path).await;
+    let listed = listed.and_then(|document| rows(document, name));
+    listed.map_err(|failure| Check::fail(name, failure.message, failure.next.unwrap_or_default()))
+}
+
+/// Jobs that wait for a model which no replica has now.
+fn waiting(jobs: &[JobSummary], nodes: &[Node]) -> Check {
+    const NAME: &str = "jobs";
+    let online = nodes.iter().filter(|node| node.state == NodeState::Online);
+    let served: BTreeSet<&ModelName> = online
+        .flat_map(|node| &node.replicas)
+        .filter(|replica| replica.ready)
+        .map(|replica| &replica.model)
+        .collect();
+    let mut stranded: BTreeMap<&ModelName, usize> = BTreeMap::new();
+    for job in jobs.iter().filter(|job| !served.contains(&job.model)) {
+        *stranded.entry(&job.model).or_default() += 1;
+    }
+    if stranded.is_empty() {
+        return Check::ok(NAME, format!("{} waiting", jobs.len()));
+    }
+    let counts = stranded
+        .iter()
+        .map(|(model, count)| format!("{count} for {model}"));
+    let counts: Vec<_> = counts.collect();
+    Check::warn(
+        NAME,
+        format!(
+            "waiting, and no replica has the model now: {}",
+            counts.join(", ")
+        ),
+        "start an engine with that model, or end them with `orchion jobs cancel ID`; `orchion jobs --state pending` lists them",
+    )
+}
+
+fn nodes(nodes: &[Node]) -> Check {
     const NAME: &str = "nodes";
-    let listed = gateway.get::<Value>("/api/nodes").await;
-    let nodes: Vec<Node> = match listed.and_then(|document| rows(document, NAME)) {
-        Ok(nodes) => nodes,
-        Err(failure) => {
-            return Check::fail(NAME, failure.message, failure.next.unwrap_or_default());
-        }
-    };
     let online: Vec<&Node> = nodes
         .iter()
         .filter(|node| node.state == NodeState::Online)
@@ -169,5 +215,54 @@ async fn serves_models(base: &Base) -> bool {
             response.status.is_success() && response.header("x-correlation-id").is_none()
         }
         Ok(Err(_)) | Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::doctor::Verdict;
+    use serde_json::json;
+
+    fn node(state: &str) -> Node {
+        let sample = include_str!("../../../../../libs/contract/samples/node.json");
+        let mut node: Value = serde_json::from_str(sample).unwrap();
+        node["state"] = state.into();
+        node["replicas"][0]["model"] = "tiny".into();
+        node["replicas"][0]["ready"] = true.into();
+        serde_json::from_value(node).unwrap()
+    }
+
+    fn job(model: &str) -> JobSummary {
+        let sample = include_str!("../../../../../libs/contract/samples/job-summary.json");
+        let mut job: Value = serde_json::from_str(sample).unwrap();
+        job["model"] = json!(model);
+        serde_json::from_value(job).unwrap()
+    }
+
+    #[test]
+    fn jobs_that_no_replica_waits_for_are_counted_by_model() {
+        let jobs = [job("tiny"), job("large"), job("large")];
+        let check = waiting(&jobs, &[node("online")]);
+        assert_eq!(check.verdict, Verdict::Warn);
+        assert_eq!(
+            check.found,
+            "waiting, and no replica has the model now: 2 for large"
+        );
+        let check = waiting(&jobs, &[node("lost")]);
+        assert!(
+            check.found.ends_with(": 2 for large, 1 for tiny"),
+            "{}",
+            check.found
+        );
+    }
+
+    #[test]
+    fn jobs_that_only_wait_for_their_turn_are_well() {
+        let check = waiting(&[job("tiny")], &[node("online")]);
+        assert_eq!(
+            (check.verdict, check.found.as_str()),
+            (Verdict::Ok, "1 waiting")
+        );
     }
 }

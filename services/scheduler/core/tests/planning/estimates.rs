@@ -221,6 +221,39 @@ fn slots_that_went_away_are_named() {
 }
 
 #[test]
+fn a_job_that_no_replica_can_take_is_told_why_until_one_can() {
+    let mut cluster = Cluster::with_nodes(&[]);
+    cluster.add("a", 1, |node| node.replicas[0].ctx = Some(2048));
+    let job = cluster.enter(0, |spec| spec.max_tokens = Some(3000));
+    let mut outlook = Outlook::default();
+    let mut reason = |cluster: &mut Cluster| {
+        cluster.now += SECOND;
+        let said = told(&mut outlook, cluster).remove(&job).unwrap();
+        let asked = outlook.of(&cluster.state, &job, cluster.now, 0).unwrap();
+        assert_eq!(said.reason, asked.reason);
+        said.reason.unwrap_or_default()
+    };
+    let alone = "its only replica cannot take it: the request is longer than its context";
+    assert_eq!(reason(&mut cluster), alone);
+    cluster.add("b", 1, |node| node.replicas[0].ctx = Some(1024));
+    let both =
+        "none of 2 replicas can take it, 2 of them because the request is longer than its context";
+    assert_eq!(reason(&mut cluster), both);
+    // From here on it waits for a slot alone.
+    cluster.add("c", 1, |_| {});
+    assert_eq!(reason(&mut cluster), "");
+}
+
+#[test]
+fn a_job_whose_model_nobody_serves_any_more_is_told_so() {
+    let (mut cluster, jobs) = queue(1);
+    cluster.state.remove_node(&NodeId::new("a").unwrap());
+    let seen = told(&mut Outlook::default(), &cluster);
+    let reason = seen[&jobs[0]].reason.as_deref();
+    assert_eq!(reason, Some("no node serves its model now"));
+}
+
+#[test]
 fn the_chance_to_be_in_time_falls_with_the_wait() {
     let (cluster, jobs) = queue(6);
     let seen = told(&mut Outlook::default(), &cluster);
