@@ -50,6 +50,19 @@ const CLIENT_PREFIX: &str = "agent-";
 pub struct Registered {
     /// When this node was first seen.
     pub first_seen_ms: UnixMs,
+    /// Whose place it took: of the process before it when it was started again, of
+    /// another agent with the same id when it had registered before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<Replaced>,
+}
+
+/// The process that was registered for a node until another one was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replaced {
+    /// The process.
+    pub instance: InstanceId,
+    /// The name of its host.
+    pub hostname: String,
 }
 
 /// A node leaves on purpose.

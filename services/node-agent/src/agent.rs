@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use orchion_bus::Bus;
 use orchion_contract::NodeId;
-use orchion_contract::node::{Capabilities, Registration, Replica, Unregister};
+use orchion_contract::node::{Capabilities, Registration, Replaced, Replica, Unregister};
 use orchion_contract::rpc::{REGISTER, UNREGISTER};
 use orchion_contract::subjects::{CAPABILITY, REGISTER_AGAIN, REGISTRY_HELLO};
 use orchion_node_agent_core::differs;
@@ -21,6 +21,8 @@ use crate::host::Host;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the registry is asked to forget a node that stops.
 const FAREWELL: Duration = Duration::from_millis(600);
+/// How often it is said that another agent goes by the same id.
+const REMINDER: Duration = Duration::from_secs(60);
 
 /// What does not change while the agent runs.
 #[derive(Debug, Clone)]
@@ -76,6 +78,7 @@ pub async fn stay_known(
         roster,
         host: Host::new(),
         last: None,
+        complained: None,
     };
     let known = told.keep(look, again.clone(), is_known);
     let asked = listen(bus, again);
@@ -139,6 +142,8 @@ struct Told {
     roster: Roster,
     host: Host,
     last: Option<Registration>,
+    /// When it was last said that another agent goes by this node's id.
+    complained: Option<Instant>,
 }
 
 impl Told {
@@ -184,6 +189,10 @@ impl Told {
                         node.first_seen_ms = registered.first_seen_ms,
                         "node {} is registered", now.node
                     );
+                    // Who registers for the first time may have been started again.
+                    if let Some(other) = registered.replaced.filter(|_| self.last.is_some()) {
+                        self.complain(&other);
+                    }
                     self.last = Some(now);
                     return;
                 }
@@ -202,6 +211,22 @@ impl Told {
                 }
             }
         }
+    }
+
+    /// Another agent took the place of this one, and loses it now: both have one id.
+    fn complain(&mut self, other: &Replaced) {
+        if self.complained.is_some_and(|at| at.elapsed() < REMINDER) {
+            return;
+        }
+        self.complained = Some(Instant::now());
+        let node = &self.profile.node;
+        tracing::error!(
+            node.id = %node,
+            other.instance = %other.instance,
+            other.hostname = other.hostname,
+            "another agent uses the node id {node}, too, on host {}: they take each other's place, and jobs fail; give one of them another id with --node-id or node-agent.node_id",
+            other.hostname
+        );
     }
 
     async fn tell_changes(&mut self) -> anyhow::Result<()> {

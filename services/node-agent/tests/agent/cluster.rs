@@ -359,7 +359,7 @@ async fn play(
                     let Some(asked) = asked else { return };
                     let (registration, asked) = asked.split();
                     known.lock().unwrap().push(registration);
-                    asked.answer(Ok(Registered { first_seen_ms: 1 })).await;
+                    asked.answer(Ok(Registered { first_seen_ms: 1, replaced: None })).await;
                 }
                 asked = told.next() => {
                     let Some(asked) = asked else { return };

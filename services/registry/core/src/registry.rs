@@ -4,7 +4,8 @@ use crate::directory::{Directory, Standing, Upsert};
 use crate::liveness::{self, Connection, Liveness};
 use crate::{Moment, Now, Settings};
 use orchion_contract::node::{
-    Heartbeat, Node, NodeEvent, NodeState, Registered, Registration, Unregister, node_of_client,
+    Heartbeat, Node, NodeEvent, NodeState, Registered, Registration, Replaced, Unregister,
+    node_of_client,
 };
 use orchion_contract::{ErrorBody, ErrorCode, NodeId};
 use std::collections::{BTreeMap, VecDeque};
@@ -108,6 +109,7 @@ impl Registry {
         self.check(&registration)?;
         let node = registration.node.clone();
         let interval = Duration::from_millis(registration.heartbeat_ms);
+        let replaced = self.replaced_by(&registration);
         let upsert = self.directory.register(registration, at.unix_ms);
         let registered = liveness::Input::Registered {
             node: node.clone(),
@@ -130,6 +132,16 @@ impl Registry {
         let first_seen_ms = self.directory.get(&node).map(|node| node.first_seen_ms);
         Ok(Registered {
             first_seen_ms: first_seen_ms.unwrap_or(at.unix_ms),
+            replaced,
+        })
+    }
+
+    /// The other process whose place a registration takes.
+    fn replaced_by(&self, registration: &Registration) -> Option<Replaced> {
+        let known = self.directory.get(&registration.node)?;
+        (known.instance != registration.instance).then(|| Replaced {
+            instance: known.instance.clone(),
+            hostname: known.hostname.clone(),
         })
     }
 

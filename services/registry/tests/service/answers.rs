@@ -70,8 +70,10 @@ async fn another_process_of_a_node_takes_its_place() {
     let _registry = Registry::start(config(&nats, true));
     let mut agent = Agent::connect(&nats, "a").await;
     let first = agent.register().await;
-    agent.instance = InstanceId::random();
-    assert_eq!(agent.register().await, first);
+    let before = std::mem::replace(&mut agent.instance, InstanceId::random());
+    let second = agent.register().await;
+    assert_eq!(second.first_seen_ms, first.first_seen_ms);
+    assert_eq!(second.replaced.unwrap().instance, before);
     let found = agent.bus.ask_patiently(&GET_NODE, &(), &agent.node, SOON);
     assert_eq!(found.await.unwrap().instance, agent.instance);
 }

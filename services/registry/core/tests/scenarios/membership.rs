@@ -41,6 +41,20 @@ fn another_process_of_a_node_keeps_the_time_it_was_first_seen() {
 }
 
 #[test]
+fn who_takes_the_place_of_another_process_is_told_whose() {
+    let mut world = World::settled();
+    let replaced = |world: &mut World, instance: &str| {
+        let asked = registration("a", instance);
+        let registered = world.registry.register(asked, world.at()).unwrap();
+        registered.replaced.map(|other| other.instance)
+    };
+    assert_eq!(replaced(&mut world, "1"), None);
+    assert_eq!(replaced(&mut world, "1"), None);
+    assert_eq!(replaced(&mut world, "2"), Some(process("1")));
+    assert_eq!(replaced(&mut world, "1"), Some(process("2")));
+}
+
+#[test]
 fn a_lost_node_that_is_started_again_is_online() {
     let mut world = World::settled();
     let connection = world.join("a");
