@@ -34,6 +34,14 @@ async fn connect(nats: &NatsServer, name: &str) -> Bus {
     Bus::connect(&config, identity, &Stop::new()).await.unwrap()
 }
 
+fn lease(epoch: u64) -> Lease {
+    Lease {
+        holder: InstanceId::random(),
+        acquired_ms: 1,
+        epoch,
+    }
+}
+
 fn transcript() -> String {
     TRANSCRIPT.to(&(ReaderId::new("g").unwrap(), JobId::now()))
 }
@@ -142,11 +150,7 @@ async fn a_watch_tells_what_stands_then_that_it_did_then_what_changes() {
     let bus = connect(&nats, "a").await;
     bus.ensure_all().await.unwrap();
     let kv = bus.bucket(LEASES);
-    let lease = Lease {
-        holder: InstanceId::random(),
-        acquired_ms: 1,
-        epoch: 0,
-    };
+    let lease = lease(0);
     let mut empty = kv.watch().await.unwrap();
     assert!(matches!(empty.next().await.unwrap(), Change::Loaded));
     let revision = kv.set(&LeaseKey::Scheduler, &lease, 0, None).await.unwrap();
@@ -172,11 +176,7 @@ async fn a_value_with_a_ttl_expires() {
     let bus = connect(&nats, "a").await;
     bus.ensure_all().await.unwrap();
     let kv = bus.bucket(LEASES);
-    let lease = Lease {
-        holder: InstanceId::random(),
-        acquired_ms: 1,
-        epoch: 0,
-    };
+    let lease = lease(0);
     kv.set(&LeaseKey::Registry, &lease, 0, Some(Duration::from_secs(1)))
         .await
         .unwrap();
@@ -195,11 +195,6 @@ async fn last_values_are_written_together_where_they_fit() {
     let bus = connect(&nats, "a").await;
     bus.ensure_all().await.unwrap();
     let kv = bus.bucket(LEASES);
-    let lease = |epoch| Lease {
-        holder: InstanceId::random(),
-        acquired_ms: 1,
-        epoch,
-    };
     let key = |n: usize| LeaseKey::Gateway(ReaderId::new(format!("g{n}")).unwrap());
     let mut revisions = Vec::new();
     for n in 0..40 {
@@ -231,11 +226,7 @@ async fn what_lasts_is_found_behind_a_revision() {
     let bus = connect(&nats, "a").await;
     bus.ensure_all().await.unwrap();
     let kv = bus.bucket(LEASES);
-    let lease = Lease {
-        holder: InstanceId::random(),
-        acquired_ms: 1,
-        epoch: 0,
-    };
+    let lease = lease(0);
     assert_eq!(kv.lasting(0).await.unwrap(), (Vec::new(), 0));
     let minute = Some(Duration::from_secs(60));
     let scheduler = kv.set(&LeaseKey::Scheduler, &lease, 0, None).await.unwrap();

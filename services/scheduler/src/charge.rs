@@ -121,16 +121,8 @@ impl Charge {
                 expected,
                 ttl,
             } => Some(hands.write(record, expected, ttl)),
-            Effect::WriteEnd {
-                record,
-                expected,
-                ttl,
-            } => {
-                self.ends.add(End {
-                    record,
-                    expected,
-                    ttl,
-                });
+            Effect::WriteEnd { record, expected } => {
+                self.ends.add(End { record, expected });
                 None
             }
             Effect::ReadRecord { job } => Some(hands.read(job)),

@@ -3,7 +3,7 @@
 use futures_util::future::BoxFuture;
 use orchion_bus::{AppendError, Bus, Change, Error, Kv};
 use orchion_contract::buckets::JOBS;
-use orchion_contract::job::{CancelOrder, EndedJobs, Job, JobEvents, RunOrder};
+use orchion_contract::job::{CancelOrder, ENDED_RETENTION_S, EndedJobs, Job, JobEvents, RunOrder};
 use orchion_contract::progress::Progress;
 use orchion_contract::streams::TRANSCRIPTS;
 use orchion_contract::subjects::{JOB_PROGRESS, JOB_STATES, JOBS_ENDED, TRANSCRIPT};
@@ -22,7 +22,6 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct End {
     pub(crate) record: Box<Job>,
     pub(crate) expected: u64,
-    pub(crate) ttl: Duration,
 }
 
 /// The holder's hands.
@@ -99,7 +98,7 @@ impl Hands {
     pub(crate) fn write_ends(&self, ends: Vec<End>) -> UnderWay {
         let jobs = self.jobs.clone();
         Box::pin(async move {
-            let ttl = ends.iter().map(|end| end.ttl).max().unwrap_or_default();
+            let ttl = Duration::from_secs(ENDED_RETENTION_S);
             let values = ends
                 .iter()
                 .map(|end| (&end.record.id, &*end.record, end.expected));

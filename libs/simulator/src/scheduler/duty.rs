@@ -1,6 +1,7 @@
 //! What the holder wants done, on the simulated bus.
 
 use super::*;
+use orchion_contract::job::ENDED_RETENTION_S;
 use orchion_contract::transcript::Final;
 
 impl Scheduler {
@@ -47,26 +48,12 @@ impl Scheduler {
                 ttl,
             } => {
                 let job = record.id;
-                let call = Call::Set {
-                    key: Key::Job(job),
-                    value: Some(Value::Job(Arc::from(record))),
-                    expected,
-                    ttl: ttl.map(time).filter(|_| !net.has(Mutant::EndedForGood)),
-                };
+                let call = write(net, record, expected, ttl.map(time));
                 net.call(life, call, REQUEST, duty(Duty::Write(job)));
             }
-            Effect::WriteEnd {
-                record,
-                expected,
-                ttl,
-            } => {
+            Effect::WriteEnd { record, expected } => {
                 let job = record.id;
-                let call = Call::Set {
-                    key: Key::Job(job),
-                    value: Some(Value::Job(Arc::from(record))),
-                    expected,
-                    ttl: Some(time(ttl)).filter(|_| !net.has(Mutant::EndedForGood)),
-                };
+                let call = write(net, record, expected, Some(ENDED_RETENTION_S * SECOND));
                 net.call(life, call, REQUEST, duty(Duty::WriteEnd(job)));
             }
             Effect::ReadRecord { job } => {
@@ -435,5 +422,14 @@ fn job_of(value: Value) -> Option<Job> {
     match value {
         Value::Job(job) => Some((*job).clone()),
         Value::Node(_) | Value::Lease(_) => None,
+    }
+}
+
+fn write(net: &Net, record: Box<Job>, expected: u64, ttl: Option<Time>) -> Call {
+    Call::Set {
+        key: Key::Job(record.id),
+        value: Some(Value::Job(Arc::from(record))),
+        expected,
+        ttl: ttl.filter(|_| !net.has(Mutant::EndedForGood)),
     }
 }

@@ -40,14 +40,13 @@ pub enum Effect {
     },
     /// Write the last record of a job, which is stored already; comes back as
     /// `EndsWritten`. Nobody waits for it, so that many may go together, and one
-    /// that is refused counts as written: somebody else has written more.
+    /// that is refused counts as written: somebody else has written more. It stays
+    /// for [`ENDED_RETENTION_S`](orchion_contract::job::ENDED_RETENTION_S).
     WriteEnd {
         /// What to write.
         record: Box<Job>,
         /// The revision that must stand there.
         expected: u64,
-        /// How long it stays.
-        ttl: Duration,
     },
     /// Read a record until there is an answer; comes back as `Read`.
     ReadRecord {

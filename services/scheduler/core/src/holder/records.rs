@@ -100,21 +100,17 @@ impl Holder {
                 if let Some(open) = self.open.get_mut(id) {
                     open.written = Some(Stamp::of(&record));
                 }
-                let ttl = Duration::from_secs(ENDED_RETENTION_S);
                 let is_ended = record.state.is_ended();
                 let record = Box::new(record);
-                self.effects.push_back(match is_ended {
-                    // Who waits for the admission must hear whether it is stored.
-                    true if expected > 0 => Effect::WriteEnd {
+                // Who waits for the admission must hear whether it is stored.
+                self.effects.push_back(if is_ended && expected > 0 {
+                    Effect::WriteEnd { record, expected }
+                } else {
+                    Effect::Write {
                         record,
                         expected,
-                        ttl,
-                    },
-                    true | false => Effect::Write {
-                        record,
-                        expected,
-                        ttl: is_ended.then_some(ttl),
-                    },
+                        ttl: is_ended.then(|| Duration::from_secs(ENDED_RETENTION_S)),
+                    }
                 });
             }
             Some(Write::Read) => self.effects.push_back(Effect::ReadRecord { job: *id }),

@@ -110,10 +110,7 @@ fn a_first_record_that_was_not_stored_is_written_once_more() {
 #[test]
 fn a_record_that_vanished_ends_the_stay_in_charge() {
     let mut charge = Charge::with_node("a", 1);
-    let job = charge.admit(1, Door::Task);
-    charge.end_attempt(job, 1, crate::charge::completed());
-    charge.effects();
-    charge.hear(Input::Told { jobs: vec![job] });
+    let job = told_of_end(&mut charge);
     charge.effects();
     let result = Err(WriteError::Unsure);
     charge.hear(Input::Written { job, result });
@@ -141,22 +138,10 @@ fn a_job_that_ended_elsewhere_and_is_submitted_again_gets_the_answer_of_its_reco
 #[test]
 fn a_last_record_of_which_nobody_knows_is_read_and_written_again() {
     let mut charge = Charge::with_node("a", 1);
-    let job = charge.admit(1, Door::Task);
-    charge.end_attempt(job, 1, crate::charge::completed());
+    let job = told_of_end(&mut charge);
     charge.effects();
-    charge.hear(Input::Told { jobs: vec![job] });
-    charge.effects();
-    let jobs = vec![job];
-    charge.hear(Input::EndsWritten {
-        jobs,
-        is_sure: false,
-    });
-    let reads = |effect: &Effect| matches!(effect, Effect::ReadRecord { .. });
-    assert!(charge.effects().iter().any(reads));
-    let before = Box::new(recorded_elsewhere(1));
-    let found = Some((5, Some(before)));
-    charge.hear(Input::Read { job, found });
-    assert_eq!(expected(&charge.effects()), Some(5));
+    charge.hear(end_written(job, false));
+    is_read_and_written_again(&mut charge, job);
 }
 
 #[test]
@@ -183,29 +168,17 @@ fn a_later_record_that_the_full_store_refuses_is_read_and_the_job_goes_on() {
     charge.effects();
     let result = Err(WriteError::Full("no room".to_owned()));
     charge.hear(Input::Written { job, result });
-    let reads = |effect: &Effect| matches!(effect, Effect::ReadRecord { .. });
-    assert!(charge.effects().iter().any(reads));
-    let before = Box::new(recorded_elsewhere(1));
-    let found = Some((5, Some(before)));
-    charge.hear(Input::Read { job, found });
-    assert_eq!(expected(&charge.effects()), Some(5));
+    is_read_and_written_again(&mut charge, job);
 }
 
 #[test]
 fn a_last_record_is_written_once_and_then_forgotten() {
     let mut charge = Charge::with_node("a", 1);
-    let job = charge.admit(1, Door::Task);
-    charge.end_attempt(job, 1, crate::charge::completed());
-    charge.effects();
-    charge.hear(Input::Told { jobs: vec![job] });
+    let job = told_of_end(&mut charge);
     let is_end = |effect: &Effect| matches!(effect, Effect::WriteEnd { .. });
     assert!(charge.effects().iter().any(is_end));
     assert_eq!(charge.holder.unsettled_records(), 1);
-    let jobs = vec![job];
-    charge.hear(Input::EndsWritten {
-        jobs,
-        is_sure: true,
-    });
+    charge.hear(end_written(job, true));
     assert!(charge.effects().is_empty());
     assert_eq!(charge.holder.unsettled_records(), 0);
 }
@@ -213,19 +186,36 @@ fn a_last_record_is_written_once_and_then_forgotten() {
 #[test]
 fn a_record_that_is_open_though_its_job_has_ended_is_written_again() {
     let mut charge = Charge::with_node("a", 1);
+    let job = told_of_end(&mut charge);
+    for input in [end_written(job, true), found_open(job, 5)] {
+        charge.hear(input);
+    }
+    assert_eq!(expected(&charge.effects()), Some(5));
+}
+
+/// A job that has ended, and history knows.
+fn told_of_end(charge: &mut Charge) -> JobId {
     let job = charge.admit(1, Door::Task);
     charge.end_attempt(job, 1, crate::charge::completed());
     charge.effects();
-    for input in [
-        Input::Told { jobs: vec![job] },
-        Input::EndsWritten {
-            jobs: vec![job],
-            is_sure: true,
-        },
-        found_open(job, 5),
-    ] {
-        charge.hear(input);
+    charge.hear(Input::Told { jobs: vec![job] });
+    job
+}
+
+fn end_written(job: JobId, is_sure: bool) -> Input {
+    Input::EndsWritten {
+        jobs: vec![job],
+        is_sure,
     }
+}
+
+/// Nobody knows whether a record was stored, and it was not.
+fn is_read_and_written_again(charge: &mut Charge, job: JobId) {
+    let reads = |effect: &Effect| matches!(effect, Effect::ReadRecord { .. });
+    assert!(charge.effects().iter().any(reads));
+    let before = Box::new(recorded_elsewhere(1));
+    let found = Some((5, Some(before)));
+    charge.hear(Input::Read { job, found });
     assert_eq!(expected(&charge.effects()), Some(5));
 }
 
