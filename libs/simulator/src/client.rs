@@ -11,7 +11,7 @@ use crate::outcome::Outcome;
 use crate::purpose::{Errand, Purpose};
 use crate::random::Random;
 use crate::scenario::Role;
-use crate::wire::{Ask, Key, Life, MS, Reader as Place, SECOND, Said, Time, Whom};
+use crate::wire::{Ask, Life, MS, Reader as Place, SECOND, Said, Time, Whom};
 use orchion_contract::job::{CancelJob, CancelReason, Door, JobSpec, Priority, Submit, Workload};
 use orchion_contract::transcript::{Entry, Final};
 use orchion_contract::{ErrorCode, JobId, ReaderId};
@@ -325,20 +325,18 @@ impl Client {
             Outcome::Said(Said::Admission(Ok(admission))) => {
                 self.admitted = true;
                 net.counts.admitted += 1;
-                let is_stored = net
-                    .server
-                    .keys
-                    .get(&Key::Job(self.job))
-                    .is_some_and(|slot| slot.value.is_some());
+                let place = names::life(&admission.reader);
+                // What has ended before it was recorded stands in its transcript.
+                let is_stored =
+                    net.server.has_record(self.job) || net.server.has_ended(place, self.job);
                 if !is_stored && !net.oracle.tail_was_lost {
                     net.broken(Property::Admitted, || {
                         format!(
-                            "job {} was admitted and is not on record",
+                            "job {} was admitted and is not stored",
                             names::number(self.job)
                         )
                     });
                 }
-                let place = names::life(&admission.reader);
                 if self.door == Door::Chat {
                     self.state = State::Following;
                 } else {

@@ -137,6 +137,7 @@ impl World {
         let ends = self.ends();
         self.count_ends(&ends);
         self.judge_records(&ends);
+        self.judge_ends(&ends);
         self.judge_clients(&ends);
     }
 
@@ -186,48 +187,41 @@ impl World {
         }
     }
 
+    /// What the records say of ends.
     fn judge_records(&mut self, ends: &BTreeMap<JobId, (Box<Final>, Vec<u32>)>) {
+        let broken = self.net.server.jobs().into_iter().find_map(|(job, _)| {
+            let (n, state) = (names::number(job.id), job.state);
+            match ends.get(&job.id) {
+                None => Some(format!("job {n} is {state} and has no final")),
+                Some((end, _)) if state != end.outcome.state() => Some(format!(
+                    "job {n} is {state} and its final says {:?}",
+                    end.outcome
+                )),
+                Some(_) => None,
+            }
+        });
+        if let Some(what) = broken.filter(|_| !self.net.oracle.tail_was_lost) {
+            self.net.broken(Property::OneFinal, || what);
+        }
+    }
+
+    /// What the ends say, of jobs on record and of those that ended before that.
+    fn judge_ends(&mut self, ends: &BTreeMap<JobId, (Box<Final>, Vec<u32>)>) {
         let is_calm = self.scenario.faults.is_empty();
         let mut broken: Vec<(Property, String)> = Vec::new();
-        for (job, _) in self.net.server.jobs() {
-            let n = names::number(job.id);
-            let Some((end, pieces)) = ends.get(&job.id) else {
-                if !self.net.oracle.tail_was_lost {
-                    broken.push((
-                        Property::OneFinal,
-                        format!("job {n} is {} and has no final", job.state),
-                    ));
-                }
-                continue;
-            };
-            if job.state != end.outcome.state() && !self.net.oracle.tail_was_lost {
-                broken.push((
-                    Property::OneFinal,
-                    format!(
-                        "job {n} is {} and its final says {:?}",
-                        job.state, end.outcome
-                    ),
-                ));
-            }
+        for (job, (end, pieces)) in ends {
+            let n = names::number(*job);
             let (length, _) = self.net.work(n);
-            let since_restart = pieces
-                .iter()
-                .rev()
-                .take_while(|attempt| **attempt != RESTARTED)
-                .count();
+            let pieces = pieces.iter().rev();
+            let since_restart = pieces.take_while(|attempt| **attempt != RESTARTED).count();
             if end.outcome == Outcome::Completed && since_restart as u64 != length {
                 broken.push((
                     Property::Whole,
                     format!("job {n} is complete with {since_restart} of {length} pieces"),
                 ));
             }
-            let failures = self
-                .net
-                .oracle
-                .failures
-                .get(&job.id)
-                .copied()
-                .unwrap_or_default();
+            let failures = self.net.oracle.failures.get(job).copied();
+            let failures = failures.unwrap_or_default();
             let code = end.error.as_ref().map(|error| error.code);
             if code == Some(ErrorCode::ReplicaExhausted) && failures < 3 {
                 broken.push((

@@ -17,6 +17,8 @@ pub enum Mutant {
     AbsenceAfterReconnect,
     /// A placed job takes no slot until its agent reports.
     ReservationForgotten,
+    /// A job is admitted though its record waits for its end.
+    AdmittedUnrecorded,
     /// Records are written without comparing revisions.
     RecordsNotCompared,
     /// A write of a record that got no answer counts as stored.
@@ -60,6 +62,7 @@ pub const MUTANTS: &[(Mutant, &str)] = &[
     (Mutant::SameAttemptNewProcess, "same-attempt-new-process"),
     (Mutant::AbsenceAfterReconnect, "absence-after-reconnect"),
     (Mutant::ReservationForgotten, "reservation-forgotten"),
+    (Mutant::AdmittedUnrecorded, "admitted-unrecorded"),
     (Mutant::RecordsNotCompared, "records-not-compared"),
     (Mutant::UnansweredRecordStored, "unanswered-record-stored"),
     (Mutant::UnansweredAppendStored, "unanswered-append-stored"),

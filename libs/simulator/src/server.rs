@@ -76,6 +76,18 @@ impl Server {
         self.chains.get(&(reader, job)).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether a transcript holds its end.
+    pub(crate) fn has_ended(&self, reader: Reader, job: JobId) -> bool {
+        let last = self.chain(reader, job).last();
+        last.is_some_and(|last| matches!(last.entry, Entry::Final(_)))
+    }
+
+    /// Whether a job is on record.
+    pub(crate) fn has_record(&self, job: JobId) -> bool {
+        let slot = self.keys.get(&Key::Job(job));
+        slot.is_some_and(|slot| slot.value.is_some())
+    }
+
     pub(crate) fn set(
         &mut self,
         key: Key,

@@ -68,9 +68,11 @@ pub fn live(scenario: &Scenario, mutant: Option<Mutant>) -> Lived {
 #[must_use]
 pub fn watch(scenario: &Scenario, mutant: Option<Mutant>, job: Option<usize>) -> Lived {
     #[cfg(feature = "planted-faults")]
-    orchion_scheduler_core::planted::forget_reservations(
-        mutant == Some(Mutant::ReservationForgotten),
-    );
+    {
+        use orchion_scheduler_core::planted;
+        planted::forget_reservations(mutant == Some(Mutant::ReservationForgotten));
+        planted::admit_unrecorded(mutant == Some(Mutant::AdmittedUnrecorded));
+    }
     let mut world = World::new(scenario.clone(), mutant);
     world.net.watched = job.map(names::job);
     world.run();

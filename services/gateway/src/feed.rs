@@ -48,6 +48,7 @@ struct Waiting {
     items: VecDeque<Item>,
     bytes: usize,
     is_overrun: bool,
+    has_end: bool,
     waker: Option<Waker>,
 }
 
@@ -241,6 +242,7 @@ impl Queue {
         if waiting.is_overrun {
             return;
         }
+        waiting.has_end = matches!(item, Item::Entry(_, Entry::Final(_)));
         if waiting.bytes + bytes > QUEUE_BYTES && !waiting.items.is_empty() {
             waiting.is_overrun = true;
         } else {
@@ -252,6 +254,19 @@ impl Queue {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// Waits for the end of the answer, and takes nothing.
+    pub(crate) async fn ended(&self) {
+        std::future::poll_fn(|context| {
+            let mut waiting = self.lock();
+            if waiting.has_end {
+                return Poll::Ready(());
+            }
+            waiting.waker = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await
     }
 
     /// Waits for items and takes them all, in place of the empty `into`.
@@ -279,6 +294,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
     use orchion_contract::transcript::Frame;
 
     fn item(sequence: u64) -> Item {
@@ -330,6 +346,22 @@ mod tests {
         let mut taken = VecDeque::new();
         assert!(queue.take(&mut taken).await.is_ok());
         assert_eq!(sequences(&taken), [1]);
+    }
+
+    #[tokio::test]
+    async fn the_end_is_noticed_unless_it_was_rolled_back() {
+        let queue = Queue::default();
+        let has_ended = || queue.ended().now_or_never().is_some();
+        queue.push(item(1), 1);
+        assert!(!has_ended());
+        let end = r#"{"final":{"attempt":1,"outcome":"completed"}}"#;
+        queue.push(Item::Entry(2, serde_json::from_str(end).unwrap()), 1);
+        assert!(has_ended());
+        queue.push(Item::Reopened, 0);
+        assert!(!has_ended());
+        let mut taken = VecDeque::new();
+        assert!(queue.take(&mut taken).await.is_ok());
+        assert_eq!(sequences(&taken), [1, 2, 0], "nothing was taken before");
     }
 
     #[tokio::test]

@@ -93,6 +93,21 @@ impl Follower {
         }
     }
 
+    /// Waits for the end of a live answer without reading it; for ever when it is
+    /// read from the store.
+    pub(crate) fn ended(&self) -> impl Future<Output = ()> + use<> {
+        let queue = match &self.source {
+            Source::Live(queue) => Some(queue.clone()),
+            Source::Closed | Source::Stored { .. } => None,
+        };
+        async move {
+            match queue {
+                Some(queue) => queue.ended().await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
     /// Waits for entries and appends to `out` what the caller sees of them,
     /// which may be nothing. May be dropped while it waits.
     ///

@@ -7,11 +7,15 @@ const POSITION: HeaderName = HeaderName::from_static("x-orchion-queue-position")
 const START: HeaderName = HeaderName::from_static("x-orchion-predicted-start-ms");
 const BACKOFF: HeaderName = HeaderName::from_static("x-backoff-ms");
 
-/// Says where the job stood when it was admitted.
-pub(crate) fn decorate(headers: &mut HeaderMap, admission: &Admission) {
-    headers.insert(POSITION, admission.queue_position.into());
-    headers.insert(START, admission.predicted_start_ms.into());
-    if admission.backoff_ms > 0 {
-        headers.insert(BACKOFF, admission.backoff_ms.into());
+/// Says where the job stood when it was admitted; one that ended before anybody
+/// could say so has never waited.
+pub(crate) fn decorate(headers: &mut HeaderMap, admission: Option<&Admission>) {
+    let position = admission.map_or(0, |at| at.queue_position);
+    let start_ms = admission.map_or(0, |at| at.predicted_start_ms);
+    let backoff_ms = admission.map_or(0, |at| at.backoff_ms);
+    headers.insert(POSITION, position.into());
+    headers.insert(START, start_ms.into());
+    if backoff_ms > 0 {
+        headers.insert(BACKOFF, backoff_ms.into());
     }
 }

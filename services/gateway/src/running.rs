@@ -35,7 +35,8 @@ pub(crate) struct Wishes {
 /// A job and its caller: whoever drops it before the end has hung up.
 pub(crate) struct Running {
     pub(crate) follower: Follower,
-    /// Where it stood when it was admitted; `None` when it is only followed.
+    /// Where it stood when it was admitted; `None` when it is only followed, or its
+    /// end came first.
     pub(crate) admission: Option<Admission>,
     caller: Caller,
     /// When waiting for it has no sense any more.
@@ -50,7 +51,8 @@ struct Caller {
 }
 
 impl Running {
-    /// Submits a chat and follows it; returns when its admission is confirmed.
+    /// Submits a chat and follows it; returns when its admission is confirmed. An
+    /// answer that is wanted whole may end before that: its job needs no record.
     ///
     /// # Errors
     /// What the scheduler says, or that it is away.
@@ -82,23 +84,32 @@ impl Running {
             spec,
             correlation_id: wishes.correlation_id,
         };
-        let admission = match ask(gateway, &submit).await {
-            Ok(admission) => admission,
-            Err(error) => {
-                // A refused job does not exist; without an answer it may.
-                if matches!(error, orchion_bus::Error::Remote(_)) {
-                    caller.cancels = false;
-                }
-                return Err(refusal(error, named.is_some()));
+        let mut refused = |error: orchion_bus::Error| {
+            // A refused job does not exist; without an answer it may.
+            if matches!(error, orchion_bus::Error::Remote(_)) {
+                caller.cancels = false;
             }
+            refusal(error, named.is_some())
         };
-        let follower = match live {
-            Some(live) => live,
-            None => join(gateway, &admission).await?,
+        let asked = ask(gateway, &submit);
+        let (follower, admission) = match live {
+            Some(live) => {
+                let ended = live.ended();
+                let admitted = tokio::select! {
+                    biased;
+                    admitted = asked => admitted.map(Some),
+                    () = ended, if submit.spec.whole => Ok(None),
+                };
+                (live, admitted.map_err(&mut refused)?)
+            }
+            None => {
+                let admission = asked.await.map_err(&mut refused)?;
+                (join(gateway, &admission).await?, Some(admission))
+            }
         };
         Ok(Self {
             follower,
-            admission: Some(admission),
+            admission,
             caller,
             until,
         })

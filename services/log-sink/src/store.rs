@@ -6,10 +6,10 @@ mod schema;
 pub(crate) use read::Reader;
 
 use anyhow::{Context, bail};
-use orchion_contract::UnixMs;
-use orchion_contract::job::JobSummary;
 use orchion_contract::log::{Level, LogRecord};
+use orchion_contract::{JobId, ModelName, NodeId, UnixMs};
 use rusqlite::{Connection, params};
+use serde_json::value::RawValue;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -17,12 +17,25 @@ use std::time::{Duration, SystemTime};
 const STEP: u64 = 5_000;
 
 /// Something to keep.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) enum Entry {
     /// A log record; its id is its key, and the first one stays.
     Log(Box<LogRecord>),
     /// A job that ended; its id is its key, and the last one stays.
-    Job(Box<JobSummary>),
+    Job(Box<PastJob>),
+}
+
+/// A job that ended: what it is looked up by, and the rest as it came.
+#[derive(Debug)]
+pub(crate) struct PastJob {
+    pub(crate) id: JobId,
+    pub(crate) created_ms: UnixMs,
+    /// When its record does not say, it ended when it came.
+    pub(crate) ended_ms: Option<UnixMs>,
+    pub(crate) model: ModelName,
+    pub(crate) node: Option<NodeId>,
+    /// A [`JobSummary`](orchion_contract::job::JobSummary).
+    pub(crate) summary: Box<RawValue>,
 }
 
 /// How much is kept.
@@ -88,7 +101,7 @@ impl Store {
         for entry in entries {
             match entry {
                 Entry::Log(record) => insert_log(&transaction, record, now)?,
-                Entry::Job(summary) => insert_job(&transaction, summary, now)?,
+                Entry::Job(job) => insert_job(&transaction, job, now)?,
             }
         }
         transaction.commit().context("write to the database")
@@ -138,9 +151,7 @@ fn insert_log(connection: &Connection, record: &LogRecord, now: UnixMs) -> anyho
     Ok(())
 }
 
-fn insert_job(connection: &Connection, summary: &JobSummary, now: UnixMs) -> anyhow::Result<()> {
-    let encoded = serde_json::to_string(summary).context("encode a job")?;
-    let ended_ms = summary.end.as_ref().map_or(now, |end| end.at_ms);
+fn insert_job(connection: &Connection, job: &PastJob, now: UnixMs) -> anyhow::Result<()> {
     let mut insert = connection.prepare_cached(
         "INSERT INTO jobs (id, created_ms, ended_ms, ingest_ms, model, node, summary)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
@@ -149,13 +160,13 @@ fn insert_job(connection: &Connection, summary: &JobSummary, now: UnixMs) -> any
     )?;
     insert
         .execute(params![
-            summary.id.to_string(),
-            signed(summary.created_ms),
-            signed(ended_ms),
+            job.id.to_string(),
+            signed(job.created_ms),
+            signed(job.ended_ms.unwrap_or(now)),
             signed(now),
-            summary.model.as_str(),
-            summary.node.as_ref().map(ToString::to_string),
-            encoded,
+            job.model.as_str(),
+            job.node.as_ref().map(NodeId::as_str),
+            job.summary.get(),
         ])
         .context("write a job")?;
     Ok(())

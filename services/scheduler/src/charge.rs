@@ -141,6 +141,10 @@ impl Charge {
             }
             Effect::LookUp { token, job } => Some(hands.look_up(token, job)),
             Effect::Admit { token, answer } => self.desk.admit(token, answer),
+            Effect::Forget { token } => {
+                self.desk.forget(token);
+                None
+            }
             Effect::Describe { token, answer } => self.desk.describe(token, answer),
             Effect::List { token, list } => self.desk.list(token, list),
             Effect::Explain { token, answer } => self.desk.explain(token, answer),

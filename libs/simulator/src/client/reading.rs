@@ -1,7 +1,6 @@
 //! What a caller sees of its answer.
 
 use super::*;
-use crate::server::Stored;
 use orchion_transcript::Shown;
 
 impl Client {
@@ -22,9 +21,7 @@ impl Client {
                 gateway.filter(|_| self.is_live && !is_unaware)
             }
         };
-        let chain = place.map(|place| net.server.chain(place, self.job));
-        let last = chain.and_then(<[Stored]>::last);
-        last.is_some_and(|last| matches!(last.entry, Entry::Final(_)))
+        place.is_some_and(|place| net.server.has_ended(place, self.job))
     }
 
     pub(crate) fn reads(&self, consumer: u64) -> bool {

@@ -129,6 +129,9 @@ impl Scheduler {
                 let call = Call::Get(Key::Job(job));
                 net.call(life, call, REQUEST, duty(Duty::LookUp(token, job)));
             }
+            Effect::Forget { token } => {
+                charge.desk.remove(&token);
+            }
             Effect::Admit { token, answer } => self.answer(net, token, Said::Admission(answer)),
             Effect::Describe { token, answer } => self.answer(net, token, Said::Job(answer)),
             Effect::List { .. } => {}

@@ -75,9 +75,7 @@ pub(crate) async fn create(State(gateway): State<Arc<Gateway>>, request: Request
     if let Some(job) = job {
         response.headers_mut().insert("x-orchion-job", job);
     }
-    if let Some(admission) = admission {
-        place::decorate(response.headers_mut(), &admission);
-    }
+    place::decorate(response.headers_mut(), admission.as_ref());
     Ok(response)
 }
 

@@ -108,7 +108,7 @@ pub(crate) async fn submit(gateway: &Gateway, task: Task, extensions: &Extension
         },
     };
     let mut response = (StatusCode::ACCEPTED, Json(accepted)).into_response();
-    place::decorate(response.headers_mut(), &admission);
+    place::decorate(response.headers_mut(), Some(&admission));
     if let Ok(place) = HeaderValue::from_str(&format!("/v1/tasks/{id}")) {
         response.headers_mut().insert("location", place);
     }

@@ -117,6 +117,12 @@ pub enum Effect {
         /// Where the job stands, or why it may not enter.
         answer: Result<Admission, ErrorBody>,
     },
+    /// Answer nobody: the job has ended before its admission was confirmed, and
+    /// who submitted it reads the end. Asked again, it will be answered.
+    Forget {
+        /// Names the question.
+        token: Token,
+    },
     /// Answer who asked for one job.
     Describe {
         /// Names the question.

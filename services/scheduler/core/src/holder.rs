@@ -34,6 +34,9 @@ use takeover::Stage;
 const REMEMBERED: usize = 10_000;
 /// Ended jobs whose decisions are kept.
 const EXPLAINED: usize = 500;
+/// How long the first record of a job waits for its end, where the end is all that
+/// its caller gets to see.
+const UNRECORDED: Duration = Duration::from_millis(25);
 /// Longest time between two looks at what may be overdue.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -47,6 +50,8 @@ struct Open {
     told: bool,
     /// What was written last, to know it again.
     written: Option<Stamp>,
+    /// Until when the first record waits for the end, if it does.
+    held: Option<Now>,
     /// The last attempt whose mark is known to be stored.
     marked: u32,
     /// Who waits for the admission to be stored.
@@ -62,6 +67,7 @@ impl Open {
             ordered: (0, 0),
             told: false,
             written: None,
+            held: None,
             marked: 0,
             admissions: Vec::new(),
             cancelers: Vec::new(),
@@ -90,6 +96,8 @@ pub struct Holder {
     next_plan: Option<Now>,
     /// Orders that nobody heard, to be sent again.
     unheard: BTreeSet<(Now, JobId)>,
+    /// Jobs whose first records wait for their ends, and until when.
+    held: BTreeSet<(Now, JobId)>,
     next_look: Now,
     /// When records are looked at again, and the pause before that.
     look_again: (Now, Duration),
@@ -119,6 +127,7 @@ impl Holder {
             gateways: Gateways::default(),
             next_plan: None,
             unheard: BTreeSet::new(),
+            held: BTreeSet::new(),
             next_look: Now::ZERO,
             look_again: (Now::ZERO, Duration::ZERO),
             looked_upto: 0,
@@ -179,8 +188,10 @@ impl Holder {
             return None;
         }
         let told = self.outlook.next_due(&self.state);
-        let unheard = self.unheard.first().map(|(at, _)| *at);
-        let first = self.next_plan.into_iter().chain(told).chain(unheard).min();
+        let waiting = [&self.unheard, &self.held];
+        let waiting = waiting.into_iter().filter_map(BTreeSet::first);
+        let waiting = waiting.map(|(at, _)| *at);
+        let first = self.next_plan.into_iter().chain(told).chain(waiting).min();
         Some(first.map_or(self.next_look, |first| first.min(self.next_look)))
     }
 
@@ -240,6 +251,7 @@ impl Holder {
                 if before == 0 {
                     self.state.assign(&job, assignment, Phase::Ordered);
                     // The chain makes it safe to order before the record is stored.
+                    self.hold_back(&job);
                     self.touch(&job);
                     self.order(&job);
                 } else {

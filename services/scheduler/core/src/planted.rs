@@ -5,6 +5,7 @@ use std::cell::Cell;
 
 thread_local! {
     static FORGETS: Cell<bool> = const { Cell::new(false) };
+    static ADMITS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// From now on this thread reserves nothing for jobs that it places.
@@ -14,4 +15,13 @@ pub fn forget_reservations(forgets: bool) {
 
 pub(crate) fn reservations_are_forgotten() -> bool {
     FORGETS.get()
+}
+
+/// From now on this thread admits jobs whose records wait for their ends.
+pub fn admit_unrecorded(admits: bool) {
+    ADMITS.set(admits);
+}
+
+pub(crate) fn unrecorded_are_admitted() -> bool {
+    ADMITS.get()
 }

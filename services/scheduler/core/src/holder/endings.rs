@@ -152,6 +152,7 @@ impl Holder {
             .push_back(Effect::TellEnd(Box::new(told.clone())));
         self.effects.push_back(Effect::TellState(event));
         self.remember(record);
+        self.needs_no_record(id);
         let cancelers = self
             .open
             .get_mut(id)

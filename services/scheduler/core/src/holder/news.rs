@@ -100,6 +100,7 @@ impl Holder {
                 self.order(&job);
             }
         }
+        self.write_held();
         if self.at.now < self.next_look {
             return;
         }

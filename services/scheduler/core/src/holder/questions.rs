@@ -95,8 +95,10 @@ impl Holder {
             self.admit(token, Err(taken(id)));
             return;
         }
+        let has_ended = self.state.job(id).is_none();
+        let is_over = |open: &Open| has_ended && open.is_unrecorded();
         match self.open.get_mut(id) {
-            Some(open) if !open.ledger.is_stored() => open.admissions.push(token),
+            Some(open) if !open.ledger.is_stored() && !is_over(open) => open.admissions.push(token),
             Some(_) | None => {
                 let admission = self.admission(id).map(|found| Admission {
                     existed: true,

@@ -1,6 +1,6 @@
 //! Writing records: one compare-and-set at a time, answered when stored.
 
-use super::Holder;
+use super::{Holder, Open, UNRECORDED};
 use crate::view::{taken, unknown};
 use crate::{Effect, Note, Phase, Token, Write, WriteError};
 use orchion_contract::job::{ENDED_RETENTION_S, Job, JobState};
@@ -49,6 +49,13 @@ impl Stamp {
     }
 }
 
+impl Open {
+    /// Whether its record waited for its end, and was never written.
+    pub(super) fn is_unrecorded(&self) -> bool {
+        self.held.is_some() && self.written.is_none()
+    }
+}
+
 impl Holder {
     pub(super) fn touch(&mut self, id: &JobId) {
         if let Some(open) = self.open.get_mut(id) {
@@ -81,11 +88,74 @@ impl Holder {
             .is_some_and(|(job, open)| open.marked != job.record.attempt)
     }
 
+    /// Lets the first record of a job wait for its end, where the caller sees
+    /// nothing before that: a whole answer to a chat of its gateway. Whoever takes
+    /// over meanwhile is asked by the gateway once more.
+    pub(super) fn hold_back(&mut self, id: &JobId) {
+        let record = self.state.job(id).map(|job| &job.record);
+        let sees_the_end_alone = |record: &Job| {
+            let is_whole = record.spec.as_ref().is_some_and(|spec| spec.whole);
+            is_whole && record.gateway.is_some()
+        };
+        if let Some(open) = self.open.get_mut(id)
+            && open.written.is_none()
+            && !open.ledger.is_stored()
+            && record.is_some_and(sees_the_end_alone)
+        {
+            let until = self.at.now + UNRECORDED;
+            open.held = Some(until);
+            self.held.insert((until, *id));
+            #[cfg(feature = "planted-faults")]
+            if crate::planted::unrecorded_are_admitted() {
+                let tokens = std::mem::take(&mut open.admissions);
+                let admission = self.admission(id);
+                self.admit_all(tokens, &admission.ok_or_else(|| unknown(id)));
+            }
+        }
+    }
+
+    /// Writes the records that have waited long enough.
+    pub(super) fn write_held(&mut self) {
+        while let Some((until, job)) = self.held.first().copied()
+            && until <= self.at.now
+        {
+            self.held.pop_first();
+            self.touch(&job);
+        }
+    }
+
+    /// The job has ended: what waits for that need not be written any more. Its
+    /// transcript holds the end, and who submitted it reads it there.
+    pub(super) fn needs_no_record(&mut self, id: &JobId) {
+        let Some(open) = self.open.get_mut(id) else {
+            return;
+        };
+        if let Some(until) = open.held {
+            self.held.remove(&(until, *id));
+        }
+        if open.is_unrecorded() {
+            let tokens = std::mem::take(&mut open.admissions);
+            let forget = tokens.into_iter().map(|token| Effect::Forget { token });
+            self.effects.extend(forget);
+        }
+    }
+
+    fn waits_for_end(&self, id: &JobId) -> bool {
+        let held = self.open.get(id).and_then(|open| open.held);
+        let phase = self.state.job(id).map(|job| job.phase);
+        held.is_some_and(|until| until > self.at.now)
+            && matches!(phase, Some(Phase::Ordered | Phase::Running))
+    }
+
     pub(super) fn write(&mut self, id: &JobId) {
         let told = self.open.get(id).is_some_and(|open| open.told);
         let is_untold = self.state.job(id).is_none() && !told;
-        if self.waits_for_mark(id) || is_untold {
+        if self.waits_for_mark(id) || self.waits_for_end(id) || is_untold {
             // Written when the mark stands, or when history knows of the end.
+            return;
+        }
+        if told && self.open.get(id).is_some_and(|open| open.is_unrecorded()) {
+            self.open.remove(id);
             return;
         }
         let next = self

@@ -21,6 +21,8 @@ pub(crate) struct Charge {
     tokens: u64,
     /// Class of the next jobs.
     pub(crate) class: Priority,
+    /// Whether their answers are wanted whole.
+    pub(crate) whole: bool,
     last_written: BTreeMap<JobId, Job>,
 }
 
@@ -39,6 +41,7 @@ impl Charge {
             },
             tokens: 0,
             class: Priority::Interactive,
+            whole: false,
             last_written: BTreeMap::new(),
         };
         charge.hear(Input::Node {
@@ -93,6 +96,7 @@ impl Charge {
     pub(crate) fn submit_for(&mut self, n: u128, door: Door, reader: ReaderId) -> Token {
         let mut submit = submission(n, door);
         submit.spec.priority = self.class;
+        submit.spec.whole = self.whole;
         submit.reader = reader;
         self.ask(Question::Submit(Box::new(submit)))
     }

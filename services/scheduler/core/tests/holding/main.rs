@@ -7,6 +7,7 @@ mod charge;
 mod denials;
 mod queueing;
 mod reading;
+mod records;
 mod states;
 
 use charge::{Charge, ms, node_id};
