@@ -8,7 +8,11 @@ pub(super) const VERSION: i64 = 1;
 /// A commit survives the death of the process. A power cut may undo the last
 /// ones, but never damages the file: `synchronous = FULL` would cost a sync per
 /// batch, and every record is on NATS for a while, too.
+///
+/// Rows come in bunches and are read in order, so pages are large: each is two
+/// writes to the log of the database. A file that exists keeps its own.
 const PRAGMAS: &str = "
+    PRAGMA page_size = 16384;
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = NORMAL;
     PRAGMA journal_size_limit = 67108864;

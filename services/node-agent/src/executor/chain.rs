@@ -93,6 +93,8 @@ impl Chain {
     /// The attempt ends; the first end counts.
     pub(super) fn finish(&mut self, end: Final) {
         if self.end.is_none() {
+            // The end takes along what was gathered.
+            self.due = None;
             self.end = Some(end.clone());
             self.writer.finish(end);
         }

@@ -31,7 +31,7 @@ use std::time::Duration;
 use takeover::Stage;
 
 /// Ended jobs kept in memory; older ones are read from their records.
-const REMEMBERED: usize = 10_000;
+const REMEMBERED: usize = 2_000;
 /// Ended jobs whose decisions are kept.
 const EXPLAINED: usize = 500;
 /// How long the first record of a job waits for its end, where the end is all that

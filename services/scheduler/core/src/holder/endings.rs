@@ -148,19 +148,15 @@ impl Holder {
             attempt: record.attempt,
         });
         let event = event(&record, record.state, self.at, "it has ended");
-        self.effects
-            .push_back(Effect::TellEnd(Box::new(told.clone())));
-        self.effects.push_back(Effect::TellState(event));
         self.remember(record);
         self.needs_no_record(id);
-        let cancelers = self
-            .open
-            .get_mut(id)
-            .map(|open| std::mem::take(&mut open.cancelers))
-            .unwrap_or_default();
-        for token in cancelers {
+        let open = self.open.get_mut(id);
+        let cancelers = open.map(|open| std::mem::take(&mut open.cancelers));
+        for token in cancelers.unwrap_or_default() {
             self.describe(token, Ok(told.clone()));
         }
+        self.effects.push_back(Effect::TellEnd(Box::new(told)));
+        self.effects.push_back(Effect::TellState(event));
         self.must_plan = true;
     }
 }
