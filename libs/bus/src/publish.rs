@@ -10,10 +10,13 @@ use orchion_contract::subject::{Address, Subject};
 use serde::Serialize;
 use std::time::Duration;
 
+/// Room for most messages, so that few grow while they are written.
+const ROOM: usize = 1024;
+
 pub(crate) fn encode<T: Serialize>(subject: &str, payload: &T) -> Result<Bytes, Error> {
-    serde_json::to_vec(payload)
-        .map(Bytes::from)
-        .map_err(|error| Error::payload(subject, error))
+    let mut bytes = Vec::with_capacity(ROOM);
+    serde_json::to_writer(&mut bytes, payload).map_err(|error| Error::payload(subject, error))?;
+    Ok(bytes.into())
 }
 
 impl Bus {

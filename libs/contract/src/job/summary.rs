@@ -5,6 +5,7 @@ use crate::UnixMs;
 use crate::id::{JobId, ModelName, NodeId, ReaderId};
 use crate::progress::Progress;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// A job as people and programs see it: without its prompt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -97,5 +98,5 @@ pub struct JobEvent {
     /// When the scheduler decided it.
     pub at_ms: UnixMs,
     /// Why, as a sentence.
-    pub reason: String,
+    pub reason: Cow<'static, str>,
 }

@@ -45,7 +45,6 @@ const TABLES: &str = "
         node       TEXT,
         summary    TEXT NOT NULL        -- the job as JSON, without its prompt
     ) WITHOUT ROWID;
-    CREATE INDEX IF NOT EXISTS jobs_by_end ON jobs (ended_ms);
     CREATE INDEX IF NOT EXISTS jobs_by_ingest ON jobs (ingest_ms);
 ";
 

@@ -26,6 +26,7 @@ use orchion_contract::progress::{Progress, ProgressEvent};
 use orchion_contract::transcript::Mark;
 use orchion_contract::{JobId, ModelName, NodeId, ReaderId};
 use records::Stamp;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use takeover::Stage;
@@ -300,7 +301,7 @@ impl Holder {
         self.state.release(id);
         self.outlook.waits_again(id, event, self.at.now);
         self.touch(id);
-        self.tell_state(id, reason);
+        self.tell_state(id, reason.to_owned());
         self.must_plan = true;
     }
 
@@ -401,7 +402,7 @@ impl Holder {
         self.effects.push_back(Effect::Drop { node, order });
     }
 
-    fn tell_state(&mut self, id: &JobId, reason: &str) {
+    fn tell_state(&mut self, id: &JobId, reason: impl Into<Cow<'static, str>>) {
         if let Some(job) = self.state.job(id) {
             let event = event(&job.record, job.state(), self.at, reason);
             self.effects.push_back(Effect::TellState(event));
@@ -462,13 +463,18 @@ impl Holder {
     }
 }
 
-fn event(record: &Job, state: JobState, at: Moment, reason: &str) -> JobEvent {
+fn event(
+    record: &Job,
+    state: JobState,
+    at: Moment,
+    reason: impl Into<Cow<'static, str>>,
+) -> JobEvent {
     JobEvent {
         job: record.id,
         state,
         attempt: record.attempt,
         node: record.assigned.as_ref().map(|to| to.node.clone()),
         at_ms: at.unix_ms,
-        reason: reason.to_owned(),
+        reason: reason.into(),
     }
 }
