@@ -1,7 +1,7 @@
 //! `POST /v1/chat/completions`.
 
 use http_body_util::BodyExt;
-use orchion_contract::{ErrorBody, ErrorCode};
+use orchion_contract::{ErrorBody, ErrorCode, rpc};
 use orchion_service::HumanDuration;
 use serde_json::{Value, json};
 
@@ -92,6 +92,29 @@ async fn a_whole_answer_is_one_completion() {
   }
 }
 "#);
+}
+
+#[tokio::test]
+async fn a_whole_answer_whose_end_comes_first_needs_no_admission() {
+    let mut cluster = Cluster::without_scheduler().await;
+    let gateway = cluster.gateway().await;
+    let service = cluster.bus.service("hears and says nothing").await.unwrap();
+    let mut asked = service.endpoint(rpc::SUBMIT, "double").await.unwrap();
+    cluster.bus.flush().await.unwrap();
+    let body = chat(false);
+    let answered = gateway.http.post("/v1/chat/completions", &body);
+    let told = async {
+        let question = asked.next().await.unwrap();
+        let mut agent = cluster.agent(&question.asked);
+        agent.says(&["Hel", "lo"]).await;
+        agent.completes().await;
+    };
+    let answer = tokio::join!(answered, told).0.unwrap();
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("x-orchion-queue-position"), Some("0"));
+    let completion: Value = answer.json();
+    assert_eq!(completion["choices"][0]["message"]["content"], "Hello");
+    assert!(cluster.has_no_cancel());
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use orchion_contract::job::{
 use orchion_contract::node::NodeState;
 use orchion_contract::transcript::Entry;
 use orchion_contract::{ErrorBody, ErrorCode};
-use world::{SOON, World, submit};
+use world::{SOON, World, submit, whole_chat};
 
 /// How often an agent beats here.
 const BEAT: std::time::Duration = std::time::Duration::from_millis(500);
@@ -33,6 +33,43 @@ async fn a_job_is_admitted_ordered_and_ended() {
     let summary = world.ended(submit.job).await;
     assert_eq!(summary.state, JobState::Completed);
     assert_eq!(world.history(submit.job).await, 1);
+}
+
+#[tokio::test]
+async fn a_whole_chat_that_ends_at_once_has_no_record() {
+    let world = World::start().await;
+    let mut agent = world.agent("a", 4).await;
+    // A busy machine may miss the 25 ms of one chat, but not of ten.
+    for _ in 0..10 {
+        let chat = whole_chat("m");
+        // Its gateway would read the end, and not ask again.
+        let (admission, ()) = tokio::join!(world.submit(&chat), agent.order_and_end());
+        let admission = admission.unwrap();
+        if !world.has_record(chat.job).await {
+            assert_eq!(
+                (admission.existed, admission.state),
+                (true, JobState::Completed)
+            );
+            assert_eq!(world.history(chat.job).await, 1);
+            return;
+        }
+    }
+    panic!("every chat was recorded");
+}
+
+#[tokio::test]
+async fn a_whole_chat_that_takes_longer_is_recorded_before_it_is_admitted() {
+    let world = World::start().await;
+    let mut agent = world.agent("a", 4).await;
+    let chat = whole_chat("m");
+    let admission = world.submit(&chat).await.unwrap();
+    assert_eq!(
+        (admission.existed, admission.state),
+        (false, JobState::Assigned)
+    );
+    assert!(world.has_record(chat.job).await);
+    agent.order_and_end().await;
+    assert_eq!(world.ended(chat.job).await.state, JobState::Completed);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 use orchion_bus::{
     Bus, Config as NatsConfig, Endpoint, Error, From, Identity, Service, Subscription,
 };
-use orchion_contract::buckets::NODES;
+use orchion_contract::buckets::{JOBS, NODES};
 use orchion_contract::job::*;
 use orchion_contract::log::ServiceName;
 use orchion_contract::node::*;
@@ -233,24 +233,28 @@ impl World {
         entries
     }
 
-    /// How often history tells the end of a job.
+    /// Whether the job was ever recorded.
+    pub(crate) async fn has_record(&self, job: JobId) -> bool {
+        let record = self.bus.bucket(JOBS).get(&job).await.unwrap();
+        record.is_some()
+    }
+
+    /// How often history tells the end of a job, once it does.
     pub(crate) async fn history(&self, job: JobId) -> usize {
-        let reading = || async {
-            self.bus
-                .read(HISTORY.name, HISTORY.subjects[0], From::Beginning)
-                .await
-                .unwrap()
+        let told = || async {
+            let reading = self
+                .bus
+                .read(HISTORY.name, HISTORY.subjects[0], From::Beginning);
+            let mut reading = reading.await.unwrap();
+            let mut found = 0;
+            for _ in 0..reading.initially {
+                let stored = reading.next().await.unwrap();
+                let ended: EndedJobs = serde_json::from_slice(&stored.payload).unwrap();
+                found += ended.jobs.iter().filter(|ended| ended.id == job).count();
+            }
+            (found > 0).then_some(found).ok_or("nothing")
         };
-        let stored = || async { reading().await.initially > 0 };
-        eventually("history is told", SOON, stored).await;
-        let mut reading = reading().await;
-        let mut found = 0;
-        for _ in 0..reading.initially {
-            let stored = reading.next().await.unwrap();
-            let ended: EndedJobs = serde_json::from_slice(&stored.payload).unwrap();
-            found += ended.jobs.iter().filter(|ended| ended.id == job).count();
-        }
-        found
+        eventually("history is told", SOON, told).await
     }
 }
 
@@ -406,17 +410,25 @@ impl Agent {
         let last = self.bus.last(TRANSCRIPTS.name, &subject).await.unwrap();
         self.store_final(order, last.map_or(0, |last| last.sequence))
             .await;
-        let end = JobEnd {
-            outcome: Outcome::Completed,
-            at_ms: 0,
-            finish_reason: Some("stop".to_owned()),
-            usage: Usage::default(),
-            error: None,
-            continued: None,
-            times: Default::default(),
+        self.tell(order, completed(), true).await;
+    }
+
+    /// The next order, answered with the end.
+    pub(crate) async fn order_and_end(&mut self) {
+        let question = tokio::time::timeout(SOON, self.orders.next())
+            .await
+            .expect("no order came")
+            .unwrap();
+        let order = &question.asked;
+        let end = AttemptEnd {
+            job: order.job,
+            attempt: order.attempt,
+            how: completed(),
+            sequence: self.store_final(order, 0).await,
+            stored: true,
         };
-        self.tell(order, AttemptOutcome::Final { end: Box::new(end) }, true)
-            .await;
+        let end = Box::new(end);
+        question.answer(Ok(RunReply::Ended { end })).await;
     }
 
     pub(crate) async fn tell(&self, order: &RunOrder, how: AttemptOutcome, stored: bool) {
@@ -446,6 +458,27 @@ impl Agent {
             .await
             .unwrap()
     }
+}
+
+fn completed() -> AttemptOutcome {
+    let end = JobEnd {
+        outcome: Outcome::Completed,
+        at_ms: 0,
+        finish_reason: Some("stop".to_owned()),
+        usage: Usage::default(),
+        error: None,
+        continued: None,
+        times: Default::default(),
+    };
+    AttemptOutcome::Final { end: Box::new(end) }
+}
+
+/// A chat that a gateway waits for, and shows nothing of before its end.
+pub(crate) fn whole_chat(model: &str) -> Submit {
+    let mut submit = submit(model);
+    submit.door = Door::Chat;
+    submit.spec.whole = true;
+    submit
 }
 
 pub(crate) fn submit(model: &str) -> Submit {
