@@ -37,7 +37,7 @@ const REMEMBERED: usize = 2_000;
 const EXPLAINED: usize = 500;
 /// How long the first record of a job waits for its end, where the end is all that
 /// its caller gets to see.
-const UNRECORDED: Duration = Duration::from_millis(25);
+const RECORD_WAITS: Duration = Duration::from_millis(25);
 /// Longest time between two looks at what may be overdue.
 const TICK: Duration = Duration::from_secs(1);
 

@@ -1,5 +1,6 @@
 //! The scheduler on a real bus, with agents and gateways played by the test.
 
+mod agent;
 mod queueing;
 mod world;
 
@@ -200,7 +201,7 @@ async fn an_order_that_got_lost_is_sent_again() {
     let submit = submit("m");
     world.submit(&submit).await.unwrap();
     let first = agent.order(RunReply::Accepted).await;
-    let mut agent = agent.forgetful(&world).await;
+    let mut agent = agent.forgetful().await;
     let again = agent.order(RunReply::Accepted).await;
     assert_eq!((again.job, again.attempt), (first.job, first.attempt));
 }

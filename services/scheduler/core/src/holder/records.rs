@@ -1,6 +1,6 @@
 //! Writing records: one compare-and-set at a time, answered when stored.
 
-use super::{Holder, Open, UNRECORDED};
+use super::{Holder, Open, RECORD_WAITS};
 use crate::view::{taken, unknown};
 use crate::{Effect, Note, Phase, Token, Write, WriteError};
 use orchion_contract::job::{ENDED_RETENTION_S, Job, JobState};
@@ -102,7 +102,7 @@ impl Holder {
             && !open.ledger.is_stored()
             && record.is_some_and(sees_the_end_alone)
         {
-            let until = self.at.now + UNRECORDED;
+            let until = self.at.now + RECORD_WAITS;
             open.held = Some(until);
             self.held.insert((until, *id));
             #[cfg(feature = "planted-faults")]
@@ -151,7 +151,8 @@ impl Holder {
         let told = self.open.get(id).is_some_and(|open| open.told);
         let is_untold = self.state.job(id).is_none() && !told;
         if self.waits_for_mark(id) || self.waits_for_end(id) || is_untold {
-            // Written when the mark stands, or when history knows of the end.
+            // Written when the mark stands, when it has waited long enough for the
+            // end, or when history knows of that.
             return;
         }
         if told && self.open.get(id).is_some_and(|open| open.is_unrecorded()) {
