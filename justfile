@@ -31,6 +31,10 @@ lint:
 llama-server *arguments:
     cargo xtask llama-server {{ arguments }}
 
+# Build the programs as they are shipped, laid out by what they do under load
+dist *arguments:
+    cargo xtask dist {{ arguments }}
+
 # Bring compose.yaml up for real and check it
 docker *arguments:
     cargo xtask docker {{ arguments }}

@@ -9,6 +9,7 @@ use crate::state::{
 use crate::wire;
 use orchion_node_agent_core::{Ledger, Order, Seat, StopOrder, Verdict};
 use orchion_transcript::{Effect, Prefix, Stop, Writer};
+use std::time::Duration;
 
 /// What an agent answers to an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,7 @@ impl Running {
             is_closed: false,
             end: None,
             stopped_by: None,
+            asker: None,
         }
     }
 
@@ -91,8 +93,10 @@ impl State {
         to: Process,
         attempt: u8,
         epoch: u8,
+        asker: Option<u8>,
         planted: Option<Planted>,
-    ) -> Reply {
+    ) -> Option<Reply> {
+        let is_brief = self.is_brief;
         let us = self.process(to.agent);
         let agent = &mut self.agents[usize::from(to.agent)];
         let obeyed = match planted {
@@ -119,20 +123,33 @@ impl State {
         agent.heard = agent.heard.max(epoch);
         let is_refused = matches!(verdict, Verdict::Stale(_));
         self.seen.older_epoch_obeyed |= is_older && !is_refused;
-        match verdict {
+        Some(match verdict {
             Verdict::Accept { void } => {
-                agent.attempts.push(Running::new(attempt));
+                let asker = asker.filter(|_| is_brief);
+                agent.attempts.push(Running {
+                    asker,
+                    ..Running::new(attempt)
+                });
                 agent.attempts.sort_by_key(|one| one.attempt);
                 for one in void {
                     self.superseded(to.agent, wire::small(one.attempt.into()));
                 }
-                Reply::Accepted
+                // The end may be the answer.
+                return (!is_brief).then_some(Reply::Accepted);
             }
             Verdict::Running => Reply::Running,
             Verdict::Ended(end) => Reply::Ended(wire::end(&end, us)),
             Verdict::Busy | Verdict::NoReplica | Verdict::NotReady => Reply::Busy,
             Verdict::Stale(epoch) => Reply::Stale(wire::small(epoch)),
             Verdict::WrongInstance => Reply::WrongInstance,
+        })
+    }
+
+    /// The end has not come soon: the order is answered without it.
+    pub(crate) fn accept(&mut self, agent: u8, attempt: u8) {
+        let running = self.agent(agent).attempt(attempt);
+        if let Some(scheduler) = running.and_then(|running| running.asker.take()) {
+            self.replied(scheduler, attempt, Some(Reply::Accepted));
         }
     }
 
@@ -202,10 +219,23 @@ impl State {
             stored,
         };
         let us = self.agent(agent);
-        let stopped_by = us.attempt(attempt).and_then(|running| running.stopped_by);
+        let running = us.attempt(attempt);
+        let (stopped_by, asker) =
+            running.map_or((None, None), |running| (running.stopped_by, running.asker));
         us.attempts.retain(|running| running.attempt != attempt);
-        us.ledger
-            .with(|ledger| ledger.ended(wire::attempt_end(end)));
+        let is_answer = us.ledger.with(|ledger| {
+            let end = wire::attempt_end(end);
+            match asker {
+                Some(_) => ledger.answered(end, Duration::ZERO),
+                None => {
+                    ledger.ended(end);
+                    false
+                }
+            }
+        });
+        if is_answer {
+            self.send(Message::Answer { to: asker, end });
+        }
         let waits = Waits::Attempt { agent, attempt };
         self.forget(
             |message| matches!(message, Message::Append { from, .. } if *from == Some(waits)),

@@ -41,11 +41,15 @@ impl Faults {
         cancels: 0,
     };
 
-    /// What is checked each time: one fault of any kind, and two at a time of
-    /// those that leave schedulers and network alone.
-    pub const SUITES: &'static [(&'static str, Self)] = &[
-        ("two faults of agents, engines and callers", Self::TWO),
-        ("one fault of any kind", Self::up_to(1)),
+    /// What is checked each time, and whether with brief answers, too: one fault of
+    /// any kind, and two at a time of those that leave schedulers and network alone.
+    pub const SUITES: &'static [(&'static str, Self, bool)] = &[
+        (
+            "two faults of agents, engines and callers",
+            Self::TWO,
+            false,
+        ),
+        ("one fault of any kind", Self::up_to(1), true),
     ];
 
     const TWO: Self = Self {
@@ -96,6 +100,10 @@ pub enum Planted {
     NoMark,
     /// The record is written whatever stands there.
     NoCompareAndSet,
+    /// Who submits is told of an admission that is on no record.
+    AdmittedUnrecorded,
+    /// Nobody looks whether last records, of which nobody heard, were stored.
+    LastRecordBelieved,
 }
 
 impl Planted {
@@ -110,6 +118,8 @@ impl Planted {
         Self::SameAttemptNewProcess,
         Self::NoMark,
         Self::NoCompareAndSet,
+        Self::AdmittedUnrecorded,
+        Self::LastRecordBelieved,
     ];
 }
 
@@ -126,7 +136,9 @@ impl Planted {
             | Self::RecordBeforeMark
             | Self::NoMark
             | Self::EpochIgnored
-            | Self::NoCompareAndSet => Faults::up_to(1),
+            | Self::NoCompareAndSet
+            | Self::AdmittedUnrecorded
+            | Self::LastRecordBelieved => Faults::up_to(1),
             Self::MarkBehindNewer => Faults {
                 lost_leases: 1,
                 zombie_steps: 2,
@@ -152,6 +164,7 @@ impl Planted {
     pub fn search(self, threads: usize) -> Option<(usize, String)> {
         let model = Protocol {
             faults: self.faults(),
+            has_brief: true,
             planted: Some(self),
         };
         let builder = model.checker().threads(threads);

@@ -19,11 +19,11 @@
 //! every chain is read in every way instead (`readers.rs`).
 //!
 //! Left out: several jobs (slots, queue, placement: the simulator's subject),
-//! deadlines (they take the way of a cancel), a store that lost its tail, what an
-//! engine makes of a beginning (a token here is its place and its maker), and what
-//! is only done for brief answers: orders that are answered with the end, last
-//! records of which nobody hears, and jobs that end before they are recorded (the
-//! simulator has all three).
+//! deadlines (they take the way of a cancel), a store that lost its tail, and what an
+//! engine makes of a beginning (a token here is its place and its maker).
+//!
+//! Every history begins twice: with an answer that is streamed, and with a brief one,
+//! whose order is answered with its end and whose first record waits for that.
 //!
 //! The lease has a model of its own, with time: [`lease`].
 

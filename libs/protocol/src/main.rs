@@ -42,13 +42,14 @@ fn main() -> ExitCode {
 
 fn everything(options: &Options) -> bool {
     let suites = match options.faults {
-        Some(together) => vec![("any faults", Faults::up_to(together))],
+        Some(together) => vec![("any faults", Faults::up_to(together), true)],
         None => Faults::SUITES.to_vec(),
     };
     let mut is_good = check("the lease", Leases::USUAL, options);
-    for (name, faults) in suites {
+    for (name, faults, has_brief) in suites {
         let protocol = Protocol {
             faults,
+            has_brief,
             planted: None,
         };
         is_good &= check(name, protocol, options);

@@ -16,6 +16,8 @@ use stateright::{Model, Property};
 pub struct Protocol {
     /// What may go wrong.
     pub faults: Faults,
+    /// Whether histories begin with a brief answer, too; else all are streamed.
+    pub has_brief: bool,
     /// The rule that is left out.
     pub planted: Option<Planted>,
 }
@@ -28,7 +30,8 @@ impl Model for Protocol {
 
     fn init_states(&self) -> Vec<State> {
         let agent = |agent| Agent::new(Process { agent, instance: 0 });
-        vec![State {
+        let state = |is_brief| State {
+            is_brief,
             chain: Vec::new(),
             record: None,
             lease: Lease {
@@ -42,7 +45,11 @@ impl Model for Protocol {
             wants_cancel: false,
             left: self.faults,
             seen: Seen::default(),
-        }]
+        };
+        match self.has_brief {
+            true => vec![state(false), state(true)],
+            false => vec![state(false)],
+        }
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
@@ -56,12 +63,15 @@ impl Model for Protocol {
                 && job.wants_write(allowed)
             {
                 actions.push(Action::Flush(scheduler));
+                if job.may_write_unheard() {
+                    actions.push(Action::FlushUnheard(scheduler));
+                }
                 places(state, scheduler, actions);
                 return;
             }
         }
         for scheduler in BOTH {
-            scheduler_actions(state, scheduler, actions);
+            scheduler_actions(state, scheduler, self.planted, actions);
         }
         for agent in BOTH {
             agent_actions(state, agent, actions);
@@ -71,7 +81,9 @@ impl Model for Protocol {
                 actions.push(Action::Deliver(at));
             }
         }
-        if state.left.together > 0 && !has_ended_everywhere(state) {
+        // Who submitted a job without a record may ask for it behind its end.
+        let may_ask = state.record.is_none() && !state.is_admitted;
+        if state.left.together > 0 && (may_ask || !has_ended_everywhere(state)) {
             faults(state, actions);
         }
     }

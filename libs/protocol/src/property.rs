@@ -37,15 +37,25 @@ pub(crate) fn all() -> Vec<Property<Protocol>> {
             is_whole(&state.chain)
         }),
         Property::always(
+            "an admitted job is on record, or has ended",
+            |_, state: &State| !state.is_admitted || state.record.is_some() || state.has_final(),
+        ),
+        Property::always(
             "an ended record says what the final says",
             |_, state: &State| record_agrees(state),
         ),
+        Property::always("a record goes forward only", |_, state: &State| {
+            !state.seen.record_went_back
+        }),
         Property::always(
             "at rest the job has ended and nothing is held",
             |model, state: &State| !is_at_rest(model, state) || has_ended_everywhere(state),
         ),
         Property::sometimes("a job is completed behind two marks", |_, state: &State| {
             marks(&state.chain) >= 2 && ends_with(&state.chain, Outcome::Completed)
+        }),
+        Property::sometimes("a job ends without a record", |_, state: &State| {
+            has_ended_everywhere(state) && state.record.is_none()
         }),
         Property::sometimes("a job is canceled by its agent", |_, state: &State| {
             matches!(
@@ -176,9 +186,10 @@ pub(crate) fn is_at_rest(model: &Protocol, state: &State) -> bool {
 
 /// Chain, record and agents agree that it is over.
 pub(crate) fn has_ended_everywhere(state: &State) -> bool {
-    let is_recorded = state
-        .record
-        .is_some_and(|(_, record)| matches!(record.state, Recorded::Ended(_)));
+    let is_recorded = match state.record {
+        Some((_, record)) => record.has_ended(),
+        None => state.is_brief,
+    };
     let is_free = |agent: &crate::state::Agent| {
         agent.attempts.is_empty() && agent.ledger.get().busy(0) == 0 && agent.in_hand().is_empty()
     };

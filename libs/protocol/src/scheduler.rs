@@ -11,10 +11,10 @@ mod record;
 use crate::faults::Planted;
 use crate::real::Real;
 use crate::state::{
-    Holder, Job, Message, Opening, Phase, Process, Record, Recorded, Scheduler, State, View,
+    Held, Holder, Job, Message, Opening, Phase, Process, Record, Recorded, Scheduler, State, View,
 };
 use crate::wire;
-use orchion_scheduler_core::{Adopted, ClusterState, JobView, Ledger, Now, adopt};
+use orchion_scheduler_core::{Adopted, ClusterState, JobView, Ledger, Now, Write, adopt};
 
 impl Job {
     fn new(record: Record, revision: u8, phase: Phase) -> Self {
@@ -27,6 +27,7 @@ impl Job {
             opens: None,
             finalizes: None,
             stops: false,
+            held: Held::No,
         }
     }
 
@@ -35,10 +36,30 @@ impl Job {
     }
 
     /// Whether the record wants to be written or read. It waits for a mark that
-    /// goes first.
+    /// goes first, and the first one for an end that may come soon.
     pub(crate) fn wants_write(&self, also_before_mark: bool) -> bool {
         let may = also_before_mark || !self.is_opening();
-        may && self.ledger.get().clone().next_write().is_some()
+        let needs_none = self.phase == Phase::Ended && self.is_unrecorded();
+        may && !self.waits_for_end()
+            && !needs_none
+            && self.ledger.get().clone().next_write().is_some()
+    }
+
+    /// Whether its first record still waits for its end.
+    pub(crate) fn waits_for_end(&self) -> bool {
+        self.held == Held::Waits && self.is_placed()
+    }
+
+    /// Whether its record waited for its end, and was never written.
+    pub(crate) fn is_unrecorded(&self) -> bool {
+        self.held != Held::No && self.written.is_none()
+    }
+
+    /// Whether it is a last record, behind one that is stored: such ones go together.
+    pub(crate) fn may_write_unheard(&self) -> bool {
+        let ledger = self.ledger.get();
+        let write = ledger.clone().next_write();
+        self.phase == Phase::Ended && ledger.is_stored() && matches!(write, Some(Write::Set { .. }))
     }
 
     /// Whether its next attempt waits for its mark: until then nothing else is written.
@@ -102,16 +123,18 @@ impl State {
             }
             | Message::Write { from: Some(of), .. }
             | Message::Order { from: Some(of), .. }
-            | Message::Stop { from: Some(of), .. } => *of == scheduler,
+            | Message::Stop { from: Some(of), .. }
+            | Message::Answer { to: Some(of), .. } => *of == scheduler,
             Message::Append { .. }
             | Message::Write { .. }
             | Message::Order { .. }
             | Message::Stop { .. }
-            | Message::Ended(_) => false,
+            | Message::Ended(_)
+            | Message::Answer { .. } => false,
         });
         for running in self.agents.iter_mut().flat_map(|agent| &mut agent.attempts) {
-            if running.stopped_by == Some(scheduler) {
-                running.stopped_by = None;
+            for waits in [&mut running.stopped_by, &mut running.asker] {
+                waits.take_if(|waits| *waits == scheduler);
             }
         }
     }
@@ -198,7 +221,10 @@ impl State {
             return;
         };
         let is_stored = match &mut holder.job {
-            Some(job) => job.ledger.get().is_stored(),
+            // Of an end without a record the transcript has the answer.
+            Some(job) => {
+                job.ledger.get().is_stored() || job.phase == Phase::Ended && job.is_unrecorded()
+            }
             None => {
                 let record = Record {
                     state: Recorded::Pending,
@@ -217,6 +243,7 @@ impl State {
 
     /// The plan places the waiting job.
     pub(crate) fn place(&mut self, scheduler: u8, agent: u8, planted: Option<Planted>) {
+        let is_brief = self.is_brief;
         let Some(holder) = self.holder_mut(scheduler) else {
             return;
         };
@@ -246,8 +273,20 @@ impl State {
             }
         }
         job.phase = Phase::Ordered;
+        if is_first && is_brief && job.written.is_none() && !job.ledger.get().is_stored() {
+            job.held = Held::Waits;
+        }
+        let is_told = planted == Some(Planted::AdmittedUnrecorded) && job.waits_for_end();
         job.touch();
+        self.is_admitted |= is_told;
         self.order(scheduler);
+    }
+
+    /// The end has not come soon: the record is written.
+    pub(crate) fn record_is_due(&mut self, scheduler: u8) {
+        if let Some(job) = self.job_mut(scheduler) {
+            job.held = Held::Due;
+        }
     }
 }
 

@@ -74,6 +74,12 @@ pub(crate) struct Record {
     pub(crate) failures: u8,
 }
 
+impl Record {
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.state, Recorded::Ended(_))
+    }
+}
+
 /// How an attempt ended, as its agent tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct End {
@@ -134,6 +140,8 @@ pub(crate) enum Message {
     },
     /// What a process told before it died.
     Ended(End),
+    /// The end of an attempt, as the answer to its order.
+    Answer { to: Option<u8>, end: End },
 }
 
 /// The lease of schedulers.
@@ -185,6 +193,18 @@ pub(crate) struct Job {
     pub(crate) finalizes: Option<Finalizing>,
     /// A stop order whose answer is awaited.
     pub(crate) stops: bool,
+    /// Whether its first record waits for its end.
+    pub(crate) held: Held,
+}
+
+/// Whether a first record waits for the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Held {
+    /// It never did.
+    No,
+    Waits,
+    /// It has waited long enough.
+    Due,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -235,6 +255,8 @@ pub(crate) struct Running {
     pub(crate) end: Option<Outcome>,
     /// The scheduler that waits for its end.
     pub(crate) stopped_by: Option<u8>,
+    /// The scheduler that waits for the answer to its order.
+    pub(crate) asker: Option<u8>,
 }
 
 /// What the model keeps though nobody in it knows.
@@ -244,11 +266,16 @@ pub(crate) struct Seen {
     pub(crate) older_epoch_obeyed: bool,
     /// An attempt after the first was ordered before its mark was stored.
     pub(crate) ordered_before_mark: bool,
+    /// A record that said ended says open.
+    pub(crate) record_went_back: bool,
 }
 
 /// The whole system.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
+    /// The answer is wanted whole, and is thought to come soon: its order is answered
+    /// with the end, and its first record waits for that.
+    pub(crate) is_brief: bool,
     pub(crate) chain: Vec<Link>,
     /// The record and its revision.
     pub(crate) record: Option<(u8, Record)>,
@@ -273,6 +300,7 @@ impl Message {
                 ..
             } => Some(*scheduler),
             Self::Write { from, .. } | Self::Order { from, .. } | Self::Stop { from, .. } => *from,
+            Self::Answer { to, .. } => *to,
             Self::Append { .. } | Self::Ended(_) => None,
         }
     }
@@ -293,6 +321,7 @@ impl State {
                     Message::Write { from, .. }
                     | Message::Order { from, .. }
                     | Message::Stop { from, .. } => *from = None,
+                    Message::Answer { to, .. } => *to = None,
                     Message::Ended(_) => {}
                 }
             }

@@ -7,6 +7,7 @@ use stateright::{Checker, HasDiscoveries, Model};
 fn holds(faults: Faults) -> usize {
     let protocol = Protocol {
         faults,
+        has_brief: true,
         planted: None,
     };
     let found = protocol

@@ -195,9 +195,10 @@ impl Agent {
         for key in keys {
             if let Some(attempt) = self.attempts.get_mut(&key)
                 && let Some(writer) = &mut attempt.writer
-                && let Some(op) = attempt.op.take()
             {
-                net.forget_op(op);
+                if let Some(op) = attempt.op.take() {
+                    net.forget_op(op);
+                }
                 writer.unsure();
             }
             self.advance(net, key);

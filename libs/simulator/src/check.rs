@@ -135,13 +135,7 @@ impl Oracle {
         now: Time,
     ) {
         let known = self.chains.entry(at).or_insert_with(|| Summary::of(before));
-        let broken = known.add(new, by_scheduler);
-        // A store that was rolled back gives its sequences a second time: whoever
-        // wrote before may fit behind another's end. Nobody reads on behind that.
-        let is_excused =
-            |broken: &(Property, String)| self.tail_was_lost && broken.0 == Property::OneFinal;
-        let broken = broken.filter(|broken| !is_excused(broken));
-        if let Some((property, what)) = broken {
+        if let Some((property, what)) = known.add(new, by_scheduler) {
             self.broken(property, now, || {
                 format!("job {}: {what}", names::number(at.1))
             });

@@ -157,12 +157,18 @@ impl Writer {
         self.entry_is_stored();
     }
 
-    /// Nobody knows whether the entry in flight is stored: it was refused for
-    /// its sequence, no answer came, or the connection was lost.
+    /// Nobody knows what stands last: the entry in flight was refused for its
+    /// sequence, no answer came, or the connection is a new one. The store behind
+    /// that may have been rolled back, and give sequences out that it gave before.
     pub fn unsure(&mut self) {
         match self.state {
+            State::Idle => {
+                // It may have been sent once, and given up for lost.
+                self.in_flight = self.next_entry();
+                self.state = State::Unsure;
+            }
             State::InFlight | State::Reading => self.state = State::Unsure,
-            State::Idle | State::Unsure | State::Stopped(_) => {}
+            State::Unsure | State::Stopped(_) => {}
         }
     }
 
@@ -181,7 +187,11 @@ impl Writer {
                 self.sequence = sequence;
                 self.keep_what_is_missing_in(frame);
             }
-            Some((sequence, _)) if sequence == self.sequence => self.send_again(),
+            Some((sequence, entry))
+                if sequence == self.sequence && self.may_go_on_behind(entry) =>
+            {
+                self.send_again();
+            }
             None if self.sequence == 0 => self.send_again(),
             Some(_) | None => self.state = State::Stopped(Stop::Superseded),
         }
@@ -278,6 +288,11 @@ impl Writer {
                 Entry::Frame(_) | Entry::Mark(_) | Entry::Restart(_) | Entry::Final(_),
             ) => false,
         }
+    }
+
+    /// Whether the entry is no end, and not of a later attempt.
+    fn may_go_on_behind(&self, entry: &Entry) -> bool {
+        !matches!(entry, Entry::Final(_)) && entry.attempt() <= self.attempt
     }
 
     /// Whether the frame holds what is in flight, or the beginning of it, as it

@@ -4,7 +4,6 @@
 //! nothing else: no simulator, no server. Lines of tests do not count.
 
 mod lines;
-mod llvm;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,11 +12,11 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
+use crate::llvm::Llvm;
 use crate::shell;
 use crate::test::Outcome;
 use crate::workspace::{Metadata, cargo};
 use lines::{Lines, of_product};
-use llvm::Llvm;
 
 /// The crates that decide and know no tokio, no bus and no clock.
 const PURE: &[&str] = &[

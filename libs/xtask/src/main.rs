@@ -7,10 +7,12 @@ use clap::Parser;
 
 mod clean;
 mod coverage;
+mod dist;
 mod docker;
 mod http;
 mod lint;
 mod llama;
+mod llvm;
 mod machine;
 mod measure;
 mod proof;
@@ -46,6 +48,8 @@ enum Verb {
     LlamaServer(llama::Options),
     /// Brings compose.yaml up for real and checks it
     Docker(docker::Options),
+    /// Builds the programs as they are shipped, laid out by what they do under load
+    Dist(dist::Options),
     /// Measures the product beside the floor and prints the table
     Bench(measure::Bench),
     /// Kills processes under streams and counts what is lost
@@ -74,6 +78,7 @@ fn main() -> ExitCode {
         Verb::Format => lint::format(),
         Verb::LlamaServer(options) => llama::run(&options),
         Verb::Docker(options) => docker::run(&options),
+        Verb::Dist(options) => dist::run(&options),
         Verb::Bench(options) => measure::bench(&options),
         Verb::Chaos(options) => measure::chaos(&options),
         Verb::Continuation(options) => measure::continuation(&options),

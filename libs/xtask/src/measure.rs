@@ -2,10 +2,11 @@
 //! and killed.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::workspace::{Metadata, cargo, root};
-use crate::{llama, shell};
+use crate::{dist, llama, shell};
 
 /// The separate binaries of the product, and what measures and kills them. Always
 /// built together: another choice would be another choice of features, and build
@@ -56,18 +57,24 @@ pub(crate) struct Eta {
 
 /// Measures the product beside the floor.
 pub(crate) fn bench(options: &Bench) -> anyhow::Result<()> {
-    let binaries = build()?;
-    let start = root().join("libs/bench/product-start.sh");
+    let product = dist::build(dist::Linking::Dynamic)?;
     let out = Metadata::load()?.target().join("bench");
-    shell::run(
-        std::process::Command::new(binaries.join("bench"))
-            .args(["run".into(), "--start".into(), start.into_os_string()])
-            .args(["--out".into(), out.join("results").into_os_string()])
-            .args(["--scratch".into(), out.join("scratch").into_os_string()])
-            .args(&options.arguments)
-            .env("ORCHION_BIN_DIR", &binaries)
-            .env("ORCHION_NATS_CONFIG", root().join("nats/loopback.conf")),
-    )
+    shell::run(bench_of(&build()?, &product, &out).args(&options.arguments))
+}
+
+/// The bench on the programs that lie in `product`.
+pub(crate) fn bench_of(tools: &Path, product: &Path, out: &Path) -> Command {
+    let mut bench = Command::new(tools.join("bench"));
+    bench
+        .args(["run", "--start"])
+        .arg(root().join("libs/bench/product-start.sh"))
+        .arg("--out")
+        .arg(out.join("results"))
+        .arg("--scratch")
+        .arg(out.join("scratch"))
+        .env("ORCHION_BIN_DIR", product)
+        .env("ORCHION_NATS_CONFIG", root().join("nats/loopback.conf"));
+    bench
 }
 
 /// Kills processes under streams and counts what is lost.
@@ -78,7 +85,7 @@ pub(crate) fn chaos(options: &Chaos) -> anyhow::Result<()> {
         let model = Metadata::load()?.target().join("chaos-model.gguf");
         // About a hundred tokens a second: time to kill in mid-answer.
         shell::run(
-            std::process::Command::new(binaries.join("orchion-engine"))
+            Command::new(binaries.join("orchion-engine"))
                 .arg("write-model")
                 .arg(&model)
                 .args([
@@ -93,7 +100,7 @@ pub(crate) fn chaos(options: &Chaos) -> anyhow::Result<()> {
         ]);
     }
     shell::run(
-        std::process::Command::new(binaries.join("chaos"))
+        Command::new(binaries.join("chaos"))
             .args(arguments)
             .args(&options.arguments)
             .env("ORCHION_BIN_DIR", &binaries),
@@ -106,7 +113,7 @@ pub(crate) fn continuation(options: &Continuation) -> anyhow::Result<()> {
     let llama_server = llama::find_or_build()?;
     let binaries = build_as(&["--bins"], "debug")?;
     shell::run(
-        std::process::Command::new(binaries.join("continuation"))
+        Command::new(binaries.join("continuation"))
             .arg("--llama-server")
             .arg(llama_server)
             .args(&options.arguments)
@@ -121,14 +128,14 @@ pub(crate) fn eta(options: &Eta) -> anyhow::Result<()> {
         let binaries = build()?;
         let model = Metadata::load()?.target().join("eta-model.gguf");
         shell::run(
-            std::process::Command::new(binaries.join("orchion-engine"))
+            Command::new(binaries.join("orchion-engine"))
                 .arg("write-model")
                 .arg(&model)
                 .args(["--dtype", "q8_0", "--layers", "8", "--dim", "768"])
                 .args(["--ff", "3072", "--heads", "12", "--kv-heads", "6"]),
         )?;
         shell::run(
-            std::process::Command::new(binaries.join("record-trace"))
+            Command::new(binaries.join("record-trace"))
                 .arg("--llama-server")
                 .arg(llama::find_or_build()?)
                 .arg("--model")
@@ -151,7 +158,8 @@ pub(crate) fn eta(options: &Eta) -> anyhow::Result<()> {
     )
 }
 
-/// Builds the programs as they are shipped, and returns where they lie.
+/// Builds the programs linked as they are shipped, but not laid out by a profile, and
+/// returns where they lie.
 pub(crate) fn build() -> anyhow::Result<PathBuf> {
     build_as(&["--profile", "dist", "--bins"], "dist")
 }

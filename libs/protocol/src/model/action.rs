@@ -16,6 +16,12 @@ pub enum Action {
     Place(u8, u8),
     /// The scheduler writes the record.
     Flush(u8),
+    /// The scheduler writes a last record, and does not hear what became of it.
+    FlushUnheard(u8),
+    /// The scheduler has waited long enough for an end, and writes the record.
+    RecordIsDue(u8),
+    /// The scheduler looks for records that say open what has ended.
+    LookForOpen(u8),
     /// The scheduler reads the record.
     ReadRecord(u8),
     /// The scheduler's loop reads the end of the transcript and writes behind it.
@@ -28,6 +34,8 @@ pub enum Action {
     Beat(u8, u8),
     /// The agent's attempt reads the beginning of the answer.
     Find(u8, u8),
+    /// The agent has waited long enough for an end, and answers the order.
+    Accept(u8, u8),
     /// The engine of the agent's attempt says a token, or that it is done.
     Says(u8, u8),
     /// The writer of the agent's attempt reads the end of the transcript.
@@ -83,6 +91,10 @@ impl Action {
             | Self::Cancel(_)
             | Self::Place(..)
             | Self::Flush(_)
+            | Self::FlushUnheard(_)
+            | Self::RecordIsDue(_)
+            | Self::LookForOpen(_)
+            | Self::Accept(..)
             | Self::ReadRecord(_)
             | Self::Loop(..)
             | Self::StopTimesOut(_)
@@ -105,6 +117,9 @@ impl Action {
             | Self::Cancel(scheduler)
             | Self::Place(scheduler, _)
             | Self::Flush(scheduler)
+            | Self::FlushUnheard(scheduler)
+            | Self::RecordIsDue(scheduler)
+            | Self::LookForOpen(scheduler)
             | Self::ReadRecord(scheduler)
             | Self::Loop(scheduler, _)
             | Self::StopTimesOut(scheduler)
@@ -114,6 +129,7 @@ impl Action {
             Self::Acquire(_)
             | Self::TakeOver(_)
             | Self::Notice(_)
+            | Self::Accept(..)
             | Self::Find(..)
             | Self::Says(..)
             | Self::ReadLast(..)

@@ -1,9 +1,15 @@
 //! Which steps a state offers.
 
 use super::{Action, BOTH};
-use crate::state::{Message, Phase, Scheduler, State};
+use crate::faults::Planted;
+use crate::state::{Job, Message, Phase, Record, Scheduler, State};
 
-pub(super) fn scheduler_actions(state: &State, scheduler: u8, actions: &mut Vec<Action>) {
+pub(super) fn scheduler_actions(
+    state: &State,
+    scheduler: u8,
+    planted: Option<Planted>,
+    actions: &mut Vec<Action>,
+) {
     let holds = state.lease.holder == Some(scheduler);
     match &state.schedulers[usize::from(scheduler)] {
         // Who is first does not matter: they are equal.
@@ -21,7 +27,7 @@ pub(super) fn scheduler_actions(state: &State, scheduler: u8, actions: &mut Vec<
                 actions.push(Action::Notice(scheduler));
             }
             match holds {
-                true => in_charge(state, scheduler, actions),
+                true => in_charge(state, scheduler, planted, actions),
                 false if state.left.zombie_steps > 0 => loops(state, scheduler, actions),
                 false => {}
             }
@@ -29,7 +35,7 @@ pub(super) fn scheduler_actions(state: &State, scheduler: u8, actions: &mut Vec<
     }
 }
 
-fn in_charge(state: &State, scheduler: u8, actions: &mut Vec<Action>) {
+fn in_charge(state: &State, scheduler: u8, planted: Option<Planted>, actions: &mut Vec<Action>) {
     let Some(holder) = state.holder(scheduler) else {
         return;
     };
@@ -59,10 +65,27 @@ fn in_charge(state: &State, scheduler: u8, actions: &mut Vec<Action>) {
     if job.reads_record {
         actions.push(Action::ReadRecord(scheduler));
     }
+    if job.waits_for_end() {
+        actions.push(Action::RecordIsDue(scheduler));
+    }
+    if looks_for_open(state, job) && planted != Some(Planted::LastRecordBelieved) {
+        actions.push(Action::LookForOpen(scheduler));
+    }
     loops(state, scheduler, actions);
     if job.stops {
         actions.push(Action::StopTimesOut(scheduler));
     }
+}
+
+/// Whether the record says open though the job has ended, and nothing is under way
+/// that would change that.
+fn looks_for_open(state: &State, job: &Job) -> bool {
+    let is_open = |(_, record): (u8, Record)| !record.has_ended();
+    let is_written = |message: &Message| matches!(message, Message::Write { .. });
+    job.phase == Phase::Ended
+        && (job.ledger.get().is_clean() || job.is_unrecorded())
+        && state.record.is_some_and(is_open)
+        && !state.net.iter().any(is_written)
 }
 
 /// The next steps of what writes into the transcript. These go on by themselves,
@@ -97,6 +120,9 @@ pub(super) fn places(state: &State, scheduler: u8, actions: &mut Vec<Action>) {
 
 pub(super) fn agent_actions(state: &State, agent: u8, actions: &mut Vec<Action>) {
     for running in &state.agents[usize::from(agent)].attempts {
+        if running.asker.is_some() {
+            actions.push(Action::Accept(agent, running.attempt));
+        }
         if running.writer.is_none() {
             actions.push(Action::Find(agent, running.attempt));
         }
@@ -118,7 +144,7 @@ pub(super) fn faults(state: &State, actions: &mut Vec<Action>) {
                 Message::Write { from, .. }
                 | Message::Order { from, .. }
                 | Message::Stop { from, .. } => (from.is_some(), true),
-                Message::Ended(_) => (false, false),
+                Message::Ended(_) | Message::Answer { .. } => (false, false),
             };
             actions.push(Action::Lose(at));
             if is_awaited {

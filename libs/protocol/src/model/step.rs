@@ -1,6 +1,7 @@
 //! What a step makes of a state.
 
 use super::{Action, BOTH};
+use crate::agent::Reply;
 use crate::faults::Planted;
 use crate::state::{Agent, Loop, Message, Phase, Scheduler, State, Waits};
 
@@ -33,7 +34,11 @@ impl State {
             Action::Submit(scheduler) => self.submit(scheduler),
             Action::Cancel(scheduler) => self.cancel(scheduler),
             Action::Place(scheduler, agent) => self.place(scheduler, agent, planted),
-            Action::Flush(scheduler) => self.flush(scheduler),
+            Action::Flush(scheduler) => self.flush(scheduler, true),
+            Action::FlushUnheard(scheduler) => self.flush(scheduler, false),
+            Action::RecordIsDue(scheduler) => self.record_is_due(scheduler),
+            Action::LookForOpen(scheduler) => self.look_for_open(scheduler),
+            Action::Accept(agent, attempt) => self.accept(agent, attempt),
             Action::ReadRecord(scheduler) => self.read_record(scheduler, planted),
             Action::Loop(scheduler, true) => self.loop_step(scheduler, Loop::Open, planted),
             Action::Loop(scheduler, false) => self.loop_step(scheduler, Loop::Finalize, planted),
@@ -136,6 +141,7 @@ impl State {
                 agent,
                 ..
             } => *epoch >= agents[usize::from(*agent)].1,
+            Message::Answer { to, .. } => to.is_some(),
             Message::Append { .. }
             | Message::Write { .. }
             | Message::Order { .. }
@@ -184,6 +190,8 @@ impl State {
                 let revision = self.record.map_or(0, |(revision, _)| revision);
                 let fits = revision == expected || planted == Some(Planted::NoCompareAndSet);
                 if fits {
+                    let had_ended = self.record.is_some_and(|(_, before)| before.has_ended());
+                    self.seen.record_went_back |= had_ended && !record.has_ended();
                     self.record = Some((revision + 1, record));
                 }
                 if let Some(scheduler) = from {
@@ -197,8 +205,9 @@ impl State {
                 attempt,
                 to,
             } => {
-                let reply = self.ordered(to, attempt, epoch, planted);
-                if let Some(scheduler) = from.filter(|_| is_answered) {
+                let asker = from.filter(|_| is_answered);
+                let reply = self.ordered(to, attempt, epoch, asker, planted);
+                if let (Some(scheduler), Some(reply)) = (asker, reply) {
                     self.replied(scheduler, attempt, Some(reply));
                 }
             }
@@ -213,6 +222,11 @@ impl State {
                 let answer = self.told_to_stop(agent, attempt, epoch, is_superseded, waits);
                 if let (Some(scheduler), Some(end)) = (waits, answer) {
                     self.stop_answered(scheduler, end);
+                }
+            }
+            Message::Answer { to, end } => {
+                if let Some(scheduler) = to {
+                    self.replied(scheduler, end.attempt, Some(Reply::Ended(end)));
                 }
             }
             Message::Ended(end) => {
@@ -247,7 +261,8 @@ impl State {
             Message::Write { from: None, .. }
             | Message::Order { .. }
             | Message::Stop { .. }
-            | Message::Ended(_) => {}
+            | Message::Ended(_)
+            | Message::Answer { .. } => {}
         }
     }
 
@@ -301,6 +316,7 @@ fn without_sender(mut message: Message) -> Message {
         Message::Write { from, .. } | Message::Order { from, .. } | Message::Stop { from, .. } => {
             *from = None;
         }
+        Message::Answer { to, .. } => *to = None,
         Message::Ended(_) => {}
     }
     message

@@ -1,13 +1,15 @@
 //! Writing the record.
 
 use crate::faults::Planted;
-use crate::state::{Message, Phase, Scheduler, State};
+use crate::real::Real;
+use crate::state::{Held, Message, Phase, Scheduler, State};
 use crate::wire;
 use orchion_scheduler_core::{Ledger, Write};
 
 impl State {
-    /// Writes or reads the record.
-    pub(crate) fn flush(&mut self, scheduler: u8) {
+    /// Writes or reads the record. Unless it `hears`, nobody says what became of the
+    /// write, and it is held for stored: last records go together.
+    pub(crate) fn flush(&mut self, scheduler: u8, hears: bool) {
         let Some(job) = self.job_mut(scheduler) else {
             return;
         };
@@ -15,14 +17,29 @@ impl State {
             Some(Write::Set { expected }) => {
                 let (expected, record) = (wire::small(expected), job.record);
                 job.written = Some(record);
+                if !hears {
+                    job.ledger.with(Ledger::settled);
+                }
                 self.send(Message::Write {
-                    from: Some(scheduler),
+                    from: hears.then_some(scheduler),
                     expected,
                     record,
                 });
             }
             Some(Write::Read) => job.reads_record = true,
             None => {}
+        }
+    }
+
+    /// Looks for records that say open what has ended, and writes them again.
+    pub(crate) fn look_for_open(&mut self, scheduler: u8) {
+        let Some((revision, _)) = self.record else {
+            return;
+        };
+        if let Some(job) = self.job_mut(scheduler) {
+            job.held = Held::No;
+            job.ledger = Real::new(Ledger::new(revision.into()));
+            job.touch();
         }
     }
 

@@ -26,6 +26,14 @@ fn end() -> Final {
     }
 }
 
+fn mark(attempt: u32) -> Entry {
+    Entry::Mark(Mark {
+        attempt,
+        node: NodeId::new("n").unwrap(),
+        instance: InstanceId::new("i").unwrap(),
+    })
+}
+
 fn published(writer: &mut Writer) -> (u64, Entry) {
     match writer.next_effect() {
         Some(Effect::Publish { after, entry }) => (after, entry),
@@ -174,15 +182,7 @@ fn a_mark_of_another_attempt_stops_the_writer() {
     published(&mut writer);
     writer.unsure();
     must_read(&mut writer);
-    let (node, instance) = (NodeId::new("n").unwrap(), InstanceId::new("i").unwrap());
-    writer.last_is(Some((
-        5,
-        &Entry::Mark(Mark {
-            attempt: 2,
-            node,
-            instance,
-        }),
-    )));
+    writer.last_is(Some((5, &mark(2))));
     assert_eq!(writer.stopped(), Some(Stop::Superseded));
     assert!(writer.next_effect().is_none());
 }
@@ -200,6 +200,53 @@ fn a_final_of_somebody_else_stops_the_writer() {
     };
     writer.last_is(Some((5, &Entry::Final(Box::new(theirs)))));
     assert_eq!(writer.stopped(), Some(Stop::Superseded));
+}
+
+#[test]
+fn nothing_goes_behind_an_end_that_took_a_known_sequence() {
+    for last in [Entry::Final(Box::new(end())), mark(2)] {
+        let mut writer = Writer::new(1, 0, 0);
+        writer.push(piece("a"));
+        let _ = published(&mut writer);
+        writer.acked(7);
+        // A new connection, to a store that was rolled back and has grown again.
+        writer.unsure();
+        writer.push(piece("b"));
+        must_read(&mut writer);
+        writer.last_is(Some((7, &last)));
+        assert_eq!(writer.stopped(), Some(Stop::Superseded), "{last:?}");
+    }
+}
+
+#[test]
+fn a_new_connection_to_the_same_store_changes_nothing() {
+    let mut writer = Writer::new(1, 0, 0);
+    writer.push(piece("a"));
+    let (_, first) = published(&mut writer);
+    writer.acked(7);
+    writer.unsure();
+    must_read(&mut writer);
+    writer.last_is(Some((7, &first)));
+    assert!(writer.next_effect().is_none());
+    writer.push(piece("b"));
+    let (after, entry) = published(&mut writer);
+    assert_eq!((after, texts(&entry)), (7, vec!["b".to_owned()]));
+}
+
+#[test]
+fn what_was_given_up_for_lost_is_known_again_after_a_new_connection() {
+    let mut writer = Writer::new(1, 0, 0);
+    writer.push(piece("a"));
+    let (_, sent) = published(&mut writer);
+    writer.unsure();
+    must_read(&mut writer);
+    writer.last_is(None);
+    // Now it comes, before it is sent again.
+    writer.unsure();
+    must_read(&mut writer);
+    writer.last_is(Some((1, &sent)));
+    assert!(writer.is_idle() && writer.stopped().is_none());
+    assert_eq!((writer.sequence(), writer.next_index()), (1, 1));
 }
 
 #[test]

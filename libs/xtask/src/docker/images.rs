@@ -6,19 +6,10 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
+use crate::dist;
 use crate::shell;
 use crate::workspace::{self, Metadata};
 
-/// The programs inside the images, each in a package of its name.
-const PROGRAMS: [&str; 7] = [
-    "orchion",
-    "orchion-registry",
-    "orchion-scheduler",
-    "orchion-gateway",
-    "orchion-log-sink",
-    "orchion-node-agent",
-    "orchion-engine",
-];
 const NATS: &str = "nats:2.15-alpine";
 const RUST: &str = "rust:1.95-slim-bookworm";
 
@@ -65,19 +56,26 @@ fn binaries() -> anyhow::Result<()> {
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let mut build = workspace::cargo();
     build.args(["build", "--locked", "--bins", "--target", &target]);
-    for program in PROGRAMS {
+    for program in dist::PROGRAMS {
         build.args(["--package", program]);
     }
-    build.env("RUSTFLAGS", "-C target-feature=+crt-static");
+    build.env("RUSTFLAGS", dist::STATIC);
     build
         .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .env("CARGO_PROFILE_DEV_STRIP", "symbols");
     shell::run(&mut build)?;
 
-    let built = Metadata::load()?.target().join(&target).join("debug");
+    lay_out(&Metadata::load()?.target().join(&target).join("debug"))
+}
+
+/// Copies the programs to where images take them from, `out/bin`.
+///
+/// # Errors
+/// When one is missing or cannot be written.
+pub(crate) fn lay_out(built: &Path) -> anyhow::Result<()> {
     let out = workspace::root().join("out").join("bin");
     fs::create_dir_all(out.join("empty")).context("create out/bin")?;
-    for program in PROGRAMS {
+    for program in dist::PROGRAMS {
         place(&built.join(program), &out.join(program))?;
     }
     Ok(())

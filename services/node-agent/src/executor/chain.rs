@@ -159,11 +159,10 @@ impl Chain {
     }
 
     /// The connection is a new one: what was asked of the old one may never be
-    /// answered.
+    /// answered, and the store may be another one.
     pub(super) fn reconnected(&mut self) {
-        if std::mem::take(&mut self.is_working) {
-            self.writer.unsure();
-        }
+        self.is_working = false;
+        self.writer.unsure();
     }
 
     fn begin(&mut self, effect: Effect) {

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use crate::{machine, shell};
 
 /// The two tools.
-pub(super) struct Llvm {
+pub(crate) struct Llvm {
     /// Where the programs lie.
     programs: PathBuf,
     /// Where their libraries lie, when the system does not know them.
@@ -23,7 +23,7 @@ impl Llvm {
     ///
     /// # Errors
     /// When there are none for this rustc, and none can be fetched.
-    pub(super) fn find_or_install() -> anyhow::Result<Self> {
+    pub(crate) fn find_or_install() -> anyhow::Result<Self> {
         let version = version()?;
         if let Some(found) = Self::find(&version) {
             return Ok(found);
@@ -109,17 +109,9 @@ impl Llvm {
     }
 
     /// What the programs reached, in lcov's form, from the profiles in a folder.
-    pub(super) fn report(&self, profiles: &Path, programs: &[&Path]) -> anyhow::Result<String> {
+    pub(crate) fn report(&self, profiles: &Path, programs: &[&Path]) -> anyhow::Result<String> {
         let merged = profiles.join("all.profdata");
-        let mut merge = self.tool("llvm-profdata");
-        merge.args(["merge", "-sparse", "-o"]).arg(&merged);
-        for entry in fs::read_dir(profiles)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|it| it == "profraw") {
-                merge.arg(path);
-            }
-        }
-        shell::capture(&mut merge)?;
+        self.merge(profiles, &merged)?;
         let mut export = self.tool("llvm-cov");
         export.args(["export", "-format=lcov", "-instr-profile"]);
         export.arg(&merged);
@@ -127,6 +119,23 @@ impl Llvm {
             export.arg("-object").arg(program);
         }
         shell::capture(&mut export)
+    }
+
+    /// Makes one profile of all that lie in a folder as programs left them.
+    ///
+    /// # Errors
+    /// When there are none, or they cannot be read.
+    pub(crate) fn merge(&self, profiles: &Path, into: &Path) -> anyhow::Result<()> {
+        let mut merge = self.tool("llvm-profdata");
+        merge.args(["merge", "-sparse", "-o"]).arg(into);
+        for entry in fs::read_dir(profiles)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|it| it == "profraw") {
+                merge.arg(path);
+            }
+        }
+        shell::capture(&mut merge)?;
+        Ok(())
     }
 
     fn tool(&self, name: &str) -> Command {
@@ -171,7 +180,8 @@ fn version() -> anyhow::Result<String> {
     Ok(major.to_owned())
 }
 
-fn host() -> Option<String> {
+/// What rustc calls this machine, such as `x86_64-unknown-linux-gnu`.
+pub(crate) fn host() -> Option<String> {
     told_by_rustc("host: ")
 }
 
