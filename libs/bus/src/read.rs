@@ -34,6 +34,9 @@ pub struct Stored {
     pub subject: String,
     /// Its place in the stream.
     pub sequence: u64,
+    /// When it was stored, by the server's clock: nanoseconds since 1970. With the
+    /// sequence it tells messages apart, also those of a stream that was rolled back.
+    pub at: i128,
     /// What it says.
     pub payload: Bytes,
     /// Whether it is the marker of a deleted or expired key.
@@ -124,6 +127,7 @@ fn stored(message: &async_nats::jetstream::Message) -> Result<Stored, Error> {
     Ok(Stored {
         subject: message.subject.to_string(),
         sequence: info.stream_sequence,
+        at: info.published.unix_timestamp_nanos(),
         payload: message.payload.clone(),
         is_marker,
         expires: expires(headers),
@@ -222,6 +226,7 @@ impl Bus {
             Ok(message) => Ok(Some(Stored {
                 subject: message.subject.to_string(),
                 sequence: message.sequence,
+                at: message.time.unix_timestamp_nanos(),
                 is_marker: message.headers.get("KV-Operation").is_some()
                     || message.headers.get("Nats-Marker-Reason").is_some(),
                 expires: expires(Some(&message.headers)),
@@ -236,8 +241,25 @@ impl Bus {
         }
     }
 
-    /// When the stream was created and its last sequence: a store that was
-    /// rolled back or made anew shows here.
+    /// Whether the stream holds a message with this sequence that was stored at this
+    /// time ([`Stored::at`]): it does not when it was rolled back or made anew since
+    /// the message was read, or when that has gone by age.
+    ///
+    /// # Errors
+    /// When no answer came.
+    pub async fn holds(&self, stream: &str, sequence: u64, at: i128) -> Result<bool, Error> {
+        let handle = self.handle(stream).await?;
+        match handle.direct_get(sequence).await {
+            Ok(message) => Ok(message.time.unix_timestamp_nanos() == at),
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Error::nats(
+                format!("read message {sequence} of stream {stream}"),
+                error,
+            )),
+        }
+    }
+
+    /// When the stream was created and its last sequence.
     ///
     /// # Errors
     /// When no answer came.

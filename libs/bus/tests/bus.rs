@@ -248,6 +248,27 @@ async fn what_lasts_is_found_behind_a_revision() {
 }
 
 #[tokio::test]
+async fn a_message_is_told_from_another_in_its_place() {
+    let nats = NatsServer::start().await;
+    let bus = connect(&nats, "a").await;
+    bus.ensure_all().await.unwrap();
+    let reader = ReaderId::new("r").unwrap();
+    let subject = TRANSCRIPT.to(&(reader, JobId::now()));
+    let sequence = bus.append(&subject, "{}".into(), 0).await.unwrap();
+    let last = bus.last(TRANSCRIPTS.name, &subject).await.unwrap().unwrap();
+    let mut reading = bus
+        .read(TRANSCRIPTS.name, &subject, From::Beginning)
+        .await
+        .unwrap();
+    let read = reading.next().await.unwrap();
+    assert_eq!((read.sequence, read.at), (sequence, last.at));
+    let holds = async |sequence, at| bus.holds(TRANSCRIPTS.name, sequence, at).await.unwrap();
+    assert!(holds(sequence, read.at).await);
+    assert!(!holds(sequence, read.at + 1).await);
+    assert!(!holds(sequence + 1, read.at).await);
+}
+
+#[tokio::test]
 async fn a_question_is_answered_refused_or_unanswered() {
     let nats = NatsServer::start().await;
     let (server, client) = (connect(&nats, "scheduler").await, connect(&nats, "b").await);

@@ -5,7 +5,7 @@ use crate::server::Stored;
 use crate::wire::{Life, Reader, Time};
 use orchion_contract::JobId;
 use orchion_contract::transcript::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// A promise.
@@ -102,9 +102,6 @@ pub(crate) struct Oracle {
     /// Whether the store forgot what it had acknowledged, and when last.
     pub(crate) tail_was_lost: bool,
     pub(crate) tail_lost_at: Time,
-    /// Gateways that could not notice it: the store had grown past what their
-    /// feeds had got. Their callers may wait for ever.
-    pub(crate) unaware: BTreeSet<Life>,
     /// The schedulers in the order in which each last came to the lease.
     reigns: BTreeMap<Life, u64>,
     last_reign: u64,

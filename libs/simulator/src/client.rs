@@ -58,8 +58,6 @@ pub(crate) struct Client {
     pub(crate) came_at: Time,
     reader: Reader,
     consumer: Option<u64>,
-    /// When it began to read from the store.
-    reads_since: Time,
     is_live: bool,
     /// The first piece it wants, and the attempt that said each piece since.
     pub(crate) from: u64,
@@ -116,7 +114,6 @@ impl Client {
             came_at: Time::MAX,
             reader: Reader::new(),
             consumer: None,
-            reads_since: 0,
             is_live: false,
             from: 0,
             shown: Vec::new(),
@@ -215,7 +212,6 @@ impl Client {
         };
         self.reader = Reader::from_index(from);
         self.consumer = Some(net.follow(gateway, Follows::Chain(place, self.job)));
-        self.reads_since = net.now;
     }
 
     /// It cancels, or hangs up.

@@ -19,12 +19,14 @@ pub(crate) struct Gateway {
     born: Time,
     contender: Contender,
     pub(crate) feed: u64,
-    /// Last sequence that the feed handed out.
-    last: u64,
+    /// The last entry that anybody here has read.
+    latest: Option<Place>,
     /// Held back until the store was looked at.
-    looking: Option<Vec<(u64, JobId, Entry)>>,
-    looked_at: Time,
+    looking: Option<Vec<(Place, JobId, Entry)>>,
 }
+
+/// Sequence of an entry, and when it was stored.
+type Place = (u64, Time);
 
 /// What the feed has for callers.
 pub(crate) enum Fed {
@@ -40,9 +42,8 @@ impl Gateway {
             born: net.now,
             contender: Contender::new(Duration::from_secs(GATEWAY_TTL_S)),
             feed: net.follow(life, Follows::Feed(life)),
-            last: 0,
+            latest: None,
             looking: None,
-            looked_at: net.now,
         };
         gateway.contender.handle(LeaseInput::Tick, span(0));
         gateway.pump(net);
@@ -67,19 +68,32 @@ impl Gateway {
             net.advance(self.feed, last);
         }
         self.looking.get_or_insert_default();
-        net.call(self.life, Call::State, REQUEST, Purpose::FeedState);
+        self.look(net);
     }
 
-    pub(crate) fn entry(&mut self, sequence: u64, job: JobId, entry: Entry) -> Vec<Fed> {
+    fn look(&self, net: &mut Net) {
+        let sequence = self.latest.map_or(0, |(sequence, _)| sequence);
+        let call = Call::StoredAt(sequence);
+        net.call(self.life, call, REQUEST, Purpose::FeedState);
+    }
+
+    pub(crate) fn entry(&mut self, place: Place, job: JobId, entry: Entry) -> Vec<Fed> {
         match &mut self.looking {
             Some(held) => {
-                held.push((sequence, job, entry));
+                held.push((place, job, entry));
                 Vec::new()
             }
             None => {
-                self.last = sequence;
-                vec![Fed::Entry(sequence, job, entry)]
+                self.saw(place);
+                vec![Fed::Entry(place.0, job, entry)]
             }
+        }
+    }
+
+    /// Somebody has read this entry: a store without it is another one.
+    pub(crate) fn saw(&mut self, place: Place) {
+        if self.looking.is_none() {
+            self.latest = self.latest.max(Some(place));
         }
     }
 
@@ -101,10 +115,10 @@ impl Gateway {
                 self.contender.handle(input, age);
             }
             Purpose::FeedState => {
-                if let Outcome::Answer(Answer::State(last)) = outcome {
-                    fed = self.looked(net, last);
+                if let Outcome::Answer(Answer::StoredAt(at)) = outcome {
+                    fed = self.looked(net, at);
                 } else {
-                    net.call(self.life, Call::State, REQUEST, Purpose::FeedState);
+                    self.look(net);
                 }
             }
             Purpose::Charge(..)
@@ -120,24 +134,16 @@ impl Gateway {
         fed
     }
 
-    fn looked(&mut self, net: &mut Net, last: u64) -> Vec<Fed> {
+    fn looked(&mut self, net: &mut Net, at: Option<Time>) -> Vec<Fed> {
         let held = self.looking.take().unwrap_or_default();
-        if last < self.last {
-            self.last = 0;
+        if self.latest.is_some_and(|(_, known)| at != Some(known)) {
+            self.latest = None;
             net.unfollow(self.feed);
             self.feed = net.follow(self.life, Follows::Feed(self.life));
-            self.looked_at = net.now;
             return vec![Fed::Reopened];
         }
-        if net.oracle.tail_lost_at > self.looked_at {
-            net.oracle.unaware.insert(self.life);
-        }
-        self.looked_at = net.now;
-        if let Some((sequence, _, _)) = held.last() {
-            self.last = *sequence;
-        }
         held.into_iter()
-            .map(|(sequence, job, entry)| Fed::Entry(sequence, job, entry))
+            .flat_map(|(place, job, entry)| self.entry(place, job, entry))
             .collect()
     }
 

@@ -15,6 +15,8 @@ const SYNCED_AFTER: Time = 10 * SECOND;
 #[derive(Debug, Clone)]
 pub(crate) struct Stored {
     pub(crate) sequence: u64,
+    /// When it was stored.
+    pub(crate) at: Time,
     pub(crate) entry: Entry,
     pub(crate) by: Life,
 }
@@ -65,6 +67,7 @@ impl Server {
         self.last += 1;
         chain.push(Stored {
             sequence: self.last,
+            at: now,
             entry,
             by,
         });
@@ -74,6 +77,15 @@ impl Server {
 
     pub(crate) fn chain(&self, reader: Reader, job: JobId) -> &[Stored] {
         self.chains.get(&(reader, job)).map_or(&[], Vec::as_slice)
+    }
+
+    /// When the entry with this sequence was stored.
+    pub(crate) fn stored_at(&self, sequence: u64) -> Option<Time> {
+        let entries = self.chains.values().flatten();
+        entries
+            .into_iter()
+            .find(|stored| stored.sequence == sequence)
+            .map(|stored| stored.at)
     }
 
     /// Whether a transcript holds its end.

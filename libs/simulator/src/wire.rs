@@ -104,8 +104,8 @@ pub(crate) enum Call {
     },
     History(JobId, JobState),
     Connections,
-    /// Last sequence of the transcripts.
-    State,
+    /// When the entry of the transcripts with this sequence was stored.
+    StoredAt(u64),
 }
 
 /// Why the server did not store something.
@@ -125,7 +125,7 @@ pub(crate) enum Answer {
     Jobs(Vec<(Arc<Job>, u64)>),
     OpenJobs { jobs: Vec<(JobId, u64)>, upto: u64 },
     Connections(Vec<Life>),
-    State(u64),
+    StoredAt(Option<Time>),
 }
 
 /// What processes ask each other.
@@ -200,6 +200,7 @@ pub(crate) enum Parcel {
     Entry {
         consumer: u64,
         sequence: u64,
+        at: Time,
         job: JobId,
         entry: Entry,
     },

@@ -406,6 +406,7 @@ impl World {
         let Parcel::Entry {
             consumer,
             sequence,
+            at,
             job,
             entry,
         } = parcel
@@ -419,13 +420,14 @@ impl World {
             return;
         };
         if gateway.feed == consumer {
-            let fed = gateway.entry(sequence, job, entry);
+            let fed = gateway.entry((sequence, at), job, entry);
             self.feed(to, fed);
         } else if let Some(client) = self
             .clients
             .iter_mut()
             .find(|client| client.reads(consumer))
         {
+            gateway.saw((sequence, at));
             client.entry(&mut self.net, sequence, entry);
         }
     }

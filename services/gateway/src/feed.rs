@@ -37,6 +37,8 @@ struct Shared {
     rollbacks: AtomicU64,
     /// The connection after whose beginning the store was looked at.
     looked_at: watch::Sender<Option<Instant>>,
+    /// Sequence and time of the last entry that anybody here has read.
+    latest: Mutex<Option<(u64, i128)>>,
 }
 
 /// What waits for one caller.
@@ -97,6 +99,18 @@ impl Feed {
         let _ = self.0.looked_at.subscribe().wait_for(is_known).await;
     }
 
+    /// Somebody has read this entry: a store without it is another one.
+    pub(crate) fn saw(&self, stored: &Stored) {
+        let mut latest = self.latest();
+        if latest.is_none_or(|(sequence, _)| sequence < stored.sequence) {
+            *latest = Some((stored.sequence, stored.at));
+        }
+    }
+
+    fn latest(&self) -> MutexGuard<'_, Option<(u64, i128)>> {
+        self.0.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn queues(&self) -> MutexGuard<'_, HashMap<JobId, Arc<Queue>>> {
         self.0.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -116,7 +130,6 @@ impl Feed {
         stop: Stop,
     ) -> anyhow::Result<()> {
         let filter = TRANSCRIPT.all_of(&reader);
-        let mut store = Store::default();
         while !stop.is_stopping() {
             let opened = stop
                 .unless_stopped(bus.read(TRANSCRIPTS.name, &filter, From::Beginning))
@@ -124,7 +137,7 @@ impl Feed {
             let error = match opened {
                 None => break,
                 Some(Err(error)) => error,
-                Some(Ok(reading)) => match self.follow(&bus, reading, &mut store, &stop).await {
+                Some(Ok(reading)) => match self.follow(&bus, reading, &stop).await {
                     Ok(()) => continue,
                     Err(error) => error,
                 },
@@ -140,7 +153,6 @@ impl Feed {
         &self,
         bus: &Bus,
         mut reading: Reading,
-        store: &mut Store,
         stop: &Stop,
     ) -> Result<(), orchion_bus::Error> {
         let mut look = tokio::time::interval(LOOK);
@@ -151,13 +163,13 @@ impl Feed {
                 () = stop.stopped() => return Ok(()),
                 stored = reading.next() => {
                     let stored = stored?;
-                    if self.was_rolled_back(bus, store).await? {
+                    if self.was_rolled_back(bus).await? {
                         return Ok(());
                     }
-                    store.last = stored.sequence;
+                    self.saw(&stored);
                     self.hand_out(stored);
                 }
-                _ = look.tick() => if self.was_rolled_back(bus, store).await? {
+                _ = look.tick() => if self.was_rolled_back(bus).await? {
                     return Ok(());
                 }
             }
@@ -166,18 +178,20 @@ impl Feed {
 
     /// Looks at the store after each renewal of the connection, before anything
     /// that came over it is handed out: only then can it have become another one.
-    async fn was_rolled_back(
-        &self,
-        bus: &Bus,
-        store: &mut Store,
-    ) -> Result<bool, orchion_bus::Error> {
+    /// One that was rolled back by a power cut, or made anew, does not hold the last
+    /// entry that was read here.
+    async fn was_rolled_back(&self, bus: &Bus) -> Result<bool, orchion_bus::Error> {
         let connection = bus.connected_since();
         if connection.is_none() || connection == *self.0.looked_at.borrow() {
             return Ok(false);
         }
-        let (created, last) = bus.state_of(TRANSCRIPTS.name).await?;
-        let is_other = store.is_other(created, last);
+        let latest = *self.latest();
+        let is_other = match latest {
+            Some((sequence, at)) => !bus.holds(TRANSCRIPTS.name, sequence, at).await?,
+            None => false,
+        };
         if is_other {
+            *self.latest() = None;
             self.reopened();
         }
         self.0.looked_at.send_replace(connection);
@@ -207,28 +221,6 @@ impl Feed {
                 tracing::error!(%error, job.id = %job, "an entry of job {job} cannot be read");
             }
         }
-    }
-}
-
-/// What is known of the store, to notice that it was rolled back by a power
-/// cut or made anew.
-#[derive(Default)]
-struct Store {
-    created: Option<i128>,
-    last: u64,
-}
-
-impl Store {
-    fn is_other(&mut self, created: i128, last: u64) -> bool {
-        let was_made_anew = self
-            .created
-            .replace(created)
-            .is_some_and(|known| known != created);
-        let is_other = was_made_anew || last < self.last;
-        if is_other {
-            self.last = 0;
-        }
-        is_other
     }
 }
 

@@ -131,6 +131,7 @@ impl Follower {
                 // This entry may be of another store: read anew once that is known.
                 Ok(_) if !self.feed.knows_store(&self.bus) => self.source = Source::Closed,
                 Ok(stored) => {
+                    self.feed.saw(&stored);
                     *backlog = backlog.saturating_sub(1).min(stored.pending);
                     match serde_json::from_slice(&stored.payload) {
                         Ok(entry) => self.apply(stored.sequence, entry, out)?,

@@ -9,16 +9,13 @@ impl Client {
         self.is_live && self.gateway == Some(gateway)
     }
 
-    /// Whether the end stands where it reads, and its gateway knows the store.
+    /// Whether the end stands where it reads.
     pub(crate) fn could_see_its_end(&self, net: &Net) -> bool {
         let followed = self.consumer.and_then(|id| net.consumers.get(&id));
-        let gateway = self.gateway;
-        let is_unaware = gateway.is_some_and(|gateway| net.oracle.unaware.contains(&gateway));
-        let is_new = self.reads_since > net.oracle.tail_lost_at;
         let place = match followed.map(|consumer| consumer.what) {
-            Some(Follows::Chain(place, _)) => Some(place).filter(|_| is_new || !is_unaware),
+            Some(Follows::Chain(place, _)) => Some(place),
             Some(Follows::Feed(_) | Follows::Watch(_)) | None => {
-                gateway.filter(|_| self.is_live && !is_unaware)
+                self.gateway.filter(|_| self.is_live)
             }
         };
         place.is_some_and(|place| net.server.has_ended(place, self.job))
@@ -38,7 +35,6 @@ impl Client {
             let what = net.consumers.get(&consumer).map(|consumer| consumer.what);
             net.unfollow(consumer);
             self.consumer = what.map(|what| net.follow(gateway, what));
-            self.reads_since = net.now;
         }
     }
 

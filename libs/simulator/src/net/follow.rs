@@ -138,6 +138,7 @@ fn entry_parcel(consumer: u64, job: JobId, stored: &crate::server::Stored) -> Pa
     Parcel::Entry {
         consumer,
         sequence: stored.sequence,
+        at: stored.at,
         job,
         entry: stored.entry.clone(),
     }

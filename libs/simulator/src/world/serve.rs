@@ -145,7 +145,7 @@ impl World {
                         .collect(),
                 )
             }
-            Call::State => Answer::State(self.net.server.last),
+            Call::StoredAt(sequence) => Answer::StoredAt(self.net.server.stored_at(sequence)),
         }
     }
 
