@@ -169,7 +169,7 @@ impl<C: Settings> Program<C> {
         let list = problems.0.join("\n  ");
         format!(
             "{name} cannot start: the configuration has {count}:\n  {list}\n\
-             Correct this and start again; `{name} --help` lists the flags.",
+             Correct this and start again; `--help` lists the flags.",
             name = self.name
         )
     }

@@ -88,6 +88,11 @@ impl Fields {
         Ok(Self(fields))
     }
 
+    /// Fields that were read as part of others.
+    pub(crate) fn of(fields: Map<String, Value>) -> Self {
+        Self(fields)
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use orchion_bus::{Bus, From, Reading};
 use orchion_contract::streams::TRANSCRIPTS;
 use orchion_contract::subjects::TRANSCRIPT;
+use orchion_contract::transcript::Entry;
 use orchion_contract::{ErrorCode, JobId, ReaderId};
 use orchion_transcript::{Reader, Shown};
 
@@ -15,6 +16,31 @@ use crate::feed::{Feed, Item, Overrun, Queue};
 
 /// Pause before the store is asked again.
 const RETRY: Duration = Duration::from_millis(100);
+
+/// The last entry of a transcript, when there is one.
+///
+/// # Errors
+/// When the store does not answer.
+pub(crate) async fn last_entry(
+    bus: &Bus,
+    reader: &ReaderId,
+    job: JobId,
+) -> Result<Option<Entry>, Error> {
+    let subject = TRANSCRIPT.to(&(reader.clone(), job));
+    let last = bus.last(TRANSCRIPTS.name, &subject).await;
+    let last = last.map_err(|_| Error::away("store of answers"))?;
+    Ok(last.and_then(|last| serde_json::from_slice(&last.payload).ok()))
+}
+
+/// Whether the transcript of a job that has ended still has its end: it goes with
+/// age, with room, or by a power cut.
+///
+/// # Errors
+/// When the store does not answer.
+pub(crate) async fn keeps_end(bus: &Bus, reader: &ReaderId, job: JobId) -> Result<bool, Error> {
+    let last = last_entry(bus, reader, job).await?;
+    Ok(matches!(last, Some(Entry::Final(_))))
+}
 
 /// Reads one transcript for one caller. Dropping it loses nothing.
 pub(crate) struct Follower {
@@ -191,12 +217,7 @@ impl Follower {
         Ok(())
     }
 
-    fn apply(
-        &mut self,
-        sequence: u64,
-        entry: orchion_contract::transcript::Entry,
-        out: &mut Vec<Shown>,
-    ) -> Result<(), Error> {
+    fn apply(&mut self, sequence: u64, entry: Entry, out: &mut Vec<Shown>) -> Result<(), Error> {
         self.reader.apply(sequence, entry, out).map_err(|error| {
             tracing::error!(%error, job.id = %self.job, "the transcript of job {} is not whole", self.job);
             Error::new(

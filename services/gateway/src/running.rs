@@ -10,7 +10,7 @@ use orchion_contract::job::{
 use orchion_contract::{ErrorCode, JobId, ReaderId, rpc};
 
 use crate::error::{Error, Result};
-use crate::follow::Follower;
+use crate::follow::{Follower, keeps_end};
 use crate::state::Gateway;
 use crate::{idempotency, large};
 
@@ -191,6 +191,12 @@ pub(crate) async fn follow(gateway: &Gateway, job: JobId) -> Result<JobSummary> 
 async fn join(gateway: &Gateway, admission: &Admission) -> Result<Follower> {
     if is_of_another(gateway, &admission.reader) && !admission.state.is_ended() {
         follow(gateway, admission.job).await?;
+    }
+    let is_over = admission.state.is_ended();
+    if is_over && !keeps_end(&gateway.bus, &admission.reader, admission.job).await? {
+        let message =
+            "the answer to this `Idempotency-Key` is not kept any more; ask again with another key";
+        return Err(Error::new(ErrorCode::Gone, message));
     }
     let (bus, feed) = (&gateway.bus, &gateway.feed);
     Ok(Follower::stored(

@@ -10,6 +10,7 @@ use orchion_contract::job::JobState;
 use orchion_contract::log::Level;
 
 use crate::exit::EXIT_CODES;
+use crate::nats;
 
 pub(crate) use values::JobName;
 
@@ -78,7 +79,7 @@ pub(crate) struct Up {
     #[arg(long, value_name = "PORT", value_parser = values::port)]
     pub(crate) http_port: Option<u16>,
     /// Port of NATS, 0 for a free one
-    #[arg(long, value_name = "PORT", default_value_t = 4222, value_parser = values::port)]
+    #[arg(long, value_name = "PORT", default_value_t = nats::DEFAULT_PORT, value_parser = values::port)]
     pub(crate) nats_port: u16,
     /// Start this many agents, for a look at several nodes
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = values::agents)]

@@ -10,6 +10,9 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+/// Where `nats-server` listens unless told otherwise.
+pub(crate) const DEFAULT_PORT: u16 = 4222;
+
 const TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_GREETING_BYTES: u64 = 64 * 1024;
 
@@ -47,7 +50,7 @@ pub(crate) fn address(url: &str) -> String {
     if has_port {
         host.to_owned()
     } else {
-        format!("{host}:4222")
+        format!("{host}:{DEFAULT_PORT}")
     }
 }
 

@@ -13,8 +13,6 @@ use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use orchion_contract::job::{CancelJob, CancelReason, Door, JobSummary, Submit};
 use orchion_contract::placement::Explanation;
-use orchion_contract::streams::TRANSCRIPTS;
-use orchion_contract::subjects::TRANSCRIPT;
 use orchion_contract::transcript::Entry;
 use orchion_contract::{ErrorBody, ErrorCode, JobId, ReaderId, rpc};
 use orchion_transcript::Shown;
@@ -25,7 +23,7 @@ use super::jobs::{JobView, Known, job_id, known};
 use crate::correlation::Correlation;
 use crate::error::{Error, Result, StillKnown};
 use crate::fields::Fields;
-use crate::follow::Follower;
+use crate::follow::{Follower, keeps_end, last_entry};
 use crate::idempotency::Named;
 use crate::query::Params;
 use crate::running::{self, Running};
@@ -62,7 +60,7 @@ pub(crate) struct Streams {
 
 /// Ask for an answer that goes on without its caller
 #[utoipa::path(post, path = "/v1/tasks", tag = "tasks",
-    request_body(content = TaskRequest, description = "Unknown fields are ignored"),
+    request_body(content = TaskRequest, description = "A field with another name is refused"),
     responses(
         (status = 202, description = "Stored; it will be answered", body = Accepted),
         (status = 400, description = "A field is not as it must be", body = ErrorBody),
@@ -139,30 +137,34 @@ pub(crate) async fn get(
         true => Some(output(&gateway, &summary).await?),
         false => None,
     };
+    let is_gone = matches!(output, Some(None));
     let mut view = JobView::from(summary);
-    view.output = output;
+    view.output = output.flatten();
+    view.expired = is_gone;
     Ok(Json(view))
 }
 
-/// Puts together what is stored of an ended job's answer.
-async fn output(gateway: &Gateway, summary: &JobSummary) -> Result<String> {
+/// Puts together what is stored of an ended job's answer; `None` when its end is
+/// not kept any more.
+async fn output(gateway: &Gateway, summary: &JobSummary) -> Result<Option<String>> {
+    if !keeps_end(&gateway.bus, &summary.reader, summary.id).await? {
+        return Ok(None);
+    }
     let job = summary.id;
     let mut follower = Follower::stored(&gateway.bus, &gateway.feed, &summary.reader, job, 0);
     let mut whole = Whole::default();
     let mut shown = Vec::new();
-    // An answer that was never begun may have no entry at all.
-    while !(follower.has_caught_up() && shown.is_empty()) {
+    loop {
         let read = tokio::time::timeout(gateway.config.patience.get(), follower.read(&mut shown));
         read.await.map_err(|_| Error::away("store of answers"))??;
         for shown in shown.drain(..) {
             match shown {
                 Shown::Piece { piece, .. } => whole.piece(job, &piece),
                 Shown::Restarted { .. } => whole = Whole::default(),
-                Shown::Ended(_) => return Ok(whole.into_text()),
+                Shown::Ended(_) => return Ok(Some(whole.into_text())),
             }
         }
     }
-    Ok(whole.into_text())
 }
 
 /// Follow a task as it is answered, or again from any place
@@ -195,14 +197,14 @@ pub(crate) async fn stream(
     let cancels = cancels.unwrap_or(false);
     // Who has seen a piece needs no scheduler to see the next one.
     if let Some(from) = from.filter(|from| *from > 0)
-        && let Some(entry) = last_entry(&gateway, job).await
+        && let reader = ReaderId::tasks()
+        && let Ok(Some(entry)) = last_entry(&gateway.bus, &reader, job).await
     {
-        let reader = ReaderId::tasks();
         let follower = Follower::stored(&gateway.bus, &gateway.feed, &reader, job, from);
         let running = Running::resume(&gateway, follower, cancels);
         let stream = TaskStream::new(&gateway, running);
         let stream = match entry {
-            Entry::Final(end) => stream.ended(end.outcome.state()),
+            Entry::Final(_) => stream.ended(),
             Entry::Frame(_) | Entry::Mark(_) | Entry::Restart(_) => {
                 stream.watching(&reader, None).await
             }
@@ -216,12 +218,15 @@ pub(crate) async fn stream(
     if running::is_of_another(&gateway, &summary.reader) && !summary.state.is_ended() {
         summary = running::follow(&gateway, job).await?;
     }
+    if summary.state.is_ended() && !keeps_end(&gateway.bus, &summary.reader, job).await? {
+        return Ok(gone(job, Box::new(summary)));
+    }
     let at = from.unwrap_or_default();
     let follower = Follower::stored(&gateway.bus, &gateway.feed, &summary.reader, job, at);
     let running = Running::resume(&gateway, follower, cancels);
     let stream = TaskStream::new(&gateway, running);
     let stream = match summary.state.is_ended() {
-        true => stream.ended(summary.state),
+        true => stream.ended(),
         false => {
             let progress = summary.progress.clone();
             stream.watching(&summary.reader, progress).await
@@ -231,13 +236,6 @@ pub(crate) async fn stream(
         None => Ok(stream.begin(&summary)),
         Some(from) => stream.resume(from).await,
     }
-}
-
-/// The last entry of a task's transcript, when there is one and the store says so.
-async fn last_entry(gateway: &Gateway, job: JobId) -> Option<Entry> {
-    let subject = TRANSCRIPT.to(&(ReaderId::tasks(), job));
-    let last = gateway.bus.last(TRANSCRIPTS.name, &subject).await;
-    serde_json::from_slice(&last.ok()??.payload).ok()
 }
 
 /// The answer of an expired job: what is still known of it.

@@ -435,9 +435,10 @@ fn admit(books: &Mutex<Books>, submit: &Submit) -> Result<Admission, ErrorBody> 
     Ok(Admission {
         job: submit.job,
         reader,
-        state: match is_queued {
-            true => JobState::Pending,
-            false => JobState::Assigned,
+        state: match books.jobs.get(&submit.job) {
+            Some((_, state)) if state.is_ended() => *state,
+            Some(_) | None if is_queued => JobState::Pending,
+            Some(_) | None => JobState::Assigned,
         },
         queue_position: if is_queued { 2 } else { 0 },
         predicted_start_ms: if is_queued { 900 } else { 0 },

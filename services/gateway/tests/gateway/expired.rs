@@ -1,5 +1,6 @@
 //! Jobs whose answers are gone: told apart from those that never were.
 
+use orchion_contract::streams::TRANSCRIPTS;
 use orchion_contract::{ErrorBody, ErrorCode, rpc};
 use serde_json::{Value, json};
 
@@ -47,6 +48,34 @@ async fn the_stream_of_an_expired_job_says_what_is_still_known() {
     // What never was is not found, though history was asked.
     let never = format!("/v1/tasks/{UNKNOWN}/stream");
     assert_eq!(gateway.http.get(&never).await.unwrap().status, 404);
+}
+
+#[tokio::test]
+async fn an_answer_that_went_before_its_record_is_gone_and_not_empty() {
+    let mut cluster = Cluster::start().await;
+    let gateway = cluster.gateway().await;
+    let task = json!({"model": "tiny", "prompt": "hi"});
+    gateway.http.post("/v1/tasks", &task).await.unwrap();
+    let submit = cluster.submitted().await;
+    let mut agent = cluster.agent(&submit);
+    agent.says(&["a"]).await;
+    agent.completes().await;
+    let path = format!("/v1/tasks/{}", submit.job);
+    let view = async || gateway.http.get(&path).await.unwrap().json::<Value>();
+    assert_eq!(view().await["output"], "a");
+    let purge = format!("$JS.API.STREAM.PURGE.{}", TRANSCRIPTS.name);
+    let admin = cluster.nats.client().await;
+    admin.request(purge, "".into()).await.unwrap();
+    let gone = view().await;
+    assert_eq!(
+        (&gone["expired"], gone.get("output")),
+        (&true.into(), None),
+        "{gone}"
+    );
+    for last in ["", "?last_event_id=1"] {
+        let stream = gateway.http.get(&format!("{path}/stream{last}")).await;
+        assert_eq!(stream.unwrap().status, 410);
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use hyper::Method;
+use orchion_contract::streams::TRANSCRIPTS;
 use orchion_testkit::http::Answer;
 use serde_json::{Value, json};
 
@@ -59,6 +60,12 @@ async fn a_key_used_again_at_another_gateway_follows_the_same_job() {
         later.json::<Value>()["choices"][0]["message"]["content"],
         "once"
     );
+    // And when the answer is gone, it is not an empty one.
+    let purge = format!("$JS.API.STREAM.PURGE.{}", TRANSCRIPTS.name);
+    let admin = cluster.nats.client().await;
+    admin.request(purge, "".into()).await.unwrap();
+    let gone = post(&first, path, &body, "k-1").await;
+    insta::assert_snapshot!(shown(&gone), @r#"410 {"error":{"code":"GONE","message":"the answer to this `Idempotency-Key` is not kept any more; ask again with another key","param":null,"retriable":false,"type":"invalid_request_error"}}"#);
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use crate::exit::{Failure, Kind, Result};
 use crate::follow::{End, Follow, Happening};
 use crate::gateway::Gateway;
 use crate::http::Base;
+use crate::nats;
 use crate::show::units::span;
 use crate::task::{Message, Task, first_choice, models};
 use crate::terminal::{DIM, GOOD, STRONG, Status, Terminal};
@@ -223,6 +224,13 @@ fn steps(terminal: Terminal, plan: &Plan, model: &str) -> String {
     let mut text = terminal.paint(STRONG, "Try, in another terminal");
     if base.port() != Base::DEFAULT_PORT {
         text.push_str(&format!("\n  export ORCHION_URL={base}"));
+    }
+    if plan.nats.port() != nats::DEFAULT_PORT {
+        // For `orchion doctor`, which looks from this host.
+        let port = plan.nats.port();
+        text.push_str(&format!(
+            "\n  export ORCHION_NATS_URL=nats://127.0.0.1:{port}"
+        ));
     }
     if let Some(token) = &plan.token {
         text.push_str(&format!("\n  export ORCHION_TOKEN={token}"));

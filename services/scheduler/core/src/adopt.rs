@@ -27,7 +27,12 @@ pub enum Adopted {
 pub fn adopt(record: &Job, last: Option<&Entry>, now_ms: UnixMs) -> Adopted {
     match last {
         None => Adopted::AsRecorded { has_prefix: false },
-        Some(Entry::Final(end)) => Adopted::Ended(Box::new(job_end(end, now_ms))),
+        Some(Entry::Final(end)) => {
+            // It ended while nobody was in charge, by the clock of its agent.
+            let at_ms = end.times.ended_ms.unwrap_or(now_ms);
+            let at_ms = at_ms.max(record.created_ms).min(now_ms);
+            Adopted::Ended(Box::new(job_end(end, at_ms)))
+        }
         Some(entry) if entry.attempt() > record.attempt => Adopted::Opened {
             attempt: entry.attempt(),
         },
@@ -40,10 +45,10 @@ pub fn adopt(record: &Job, last: Option<&Entry>, now_ms: UnixMs) -> Adopted {
 
 /// What a final says, as the record keeps it.
 #[must_use]
-pub fn job_end(end: &Final, now_ms: UnixMs) -> JobEnd {
+pub fn job_end(end: &Final, at_ms: UnixMs) -> JobEnd {
     JobEnd {
         outcome: end.outcome,
-        at_ms: now_ms,
+        at_ms,
         finish_reason: end.finish_reason.clone(),
         usage: end.usage,
         error: end.error.clone(),

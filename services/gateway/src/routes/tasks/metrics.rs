@@ -40,8 +40,9 @@ pub(super) struct Frame {
 #[derive(Debug)]
 pub(super) struct Metrics {
     progress: Option<Progress>,
-    /// How the task had ended before anything of it was shown.
-    ended: Option<JobState>,
+    /// The task had ended before anything of it was shown: nothing is told beside
+    /// its answer.
+    has_ended: bool,
     /// Something new of the queue has not been said.
     is_news: bool,
     has_token: bool,
@@ -59,7 +60,7 @@ impl Metrics {
     pub(super) fn new(progress: Option<Progress>, now: Instant) -> Self {
         Self {
             progress,
-            ended: None,
+            has_ended: false,
             is_news: false,
             has_token: false,
             tokens: 0,
@@ -70,11 +71,16 @@ impl Metrics {
     }
 
     /// Of a task that has ended and is read again.
-    pub(super) fn of_ended(state: JobState, now: Instant) -> Self {
+    pub(super) fn of_ended(now: Instant) -> Self {
         Self {
-            ended: Some(state),
+            has_ended: true,
             ..Self::new(None, now)
         }
+    }
+
+    /// The caller has seen so many tokens before.
+    pub(super) fn resumes_behind(&mut self, tokens: u64) {
+        self.tokens = tokens;
     }
 
     /// The scheduler says where the task stands.
@@ -99,6 +105,9 @@ impl Metrics {
 
     /// The frame that is due now, if one is.
     pub(super) fn due(&mut self, now: Instant) -> Option<Frame> {
+        if self.has_ended {
+            return None;
+        }
         let is_first = self.has_token && !self.has_said_token;
         let is_time = now - self.said_at >= PAUSE;
         if !(is_first || self.is_news || is_time) {
@@ -117,10 +126,9 @@ impl Metrics {
         let event = known.and_then(|known| known.event.take());
         let known = self.progress.as_ref();
         Frame {
-            state: match (self.ended, known) {
-                (Some(ended), _) => ended,
-                (None, Some(known)) if waits => known.state,
-                (None, Some(_) | None) => JobState::Running,
+            state: match known {
+                Some(known) if waits => known.state,
+                Some(_) | None => JobState::Running,
             },
             queue_position: known
                 .filter(|_| waits)
@@ -243,12 +251,22 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_is_read_again_says_how_it_ended() {
+    fn nothing_is_told_of_a_task_that_is_read_again() {
         let start = Instant::now();
-        let mut metrics = Metrics::of_ended(JobState::Failed, start);
+        let mut metrics = Metrics::of_ended(start);
         metrics.shown(3, true, start);
-        let frame = metrics.due(start).unwrap();
-        assert_eq!((frame.state, frame.tokens_out), (JobState::Failed, 3));
+        assert_eq!(metrics.due(start + 2000 * MS), None);
+    }
+
+    #[test]
+    fn what_a_caller_had_before_counts_but_not_as_speed() {
+        let (mut metrics, start) = waiting(0);
+        metrics.resumes_behind(40);
+        metrics.shown(1, true, start);
+        assert_eq!(metrics.due(start).unwrap().tokens_out, 41);
+        metrics.shown(50, true, start + 1000 * MS);
+        let frame = metrics.due(start + 1000 * MS).unwrap();
+        assert_eq!((frame.tokens_out, frame.tokens_per_s), (91, Some(50.0)));
     }
 
     #[test]

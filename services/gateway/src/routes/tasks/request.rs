@@ -34,6 +34,16 @@ const OWN: [&str; 17] = [
     "n",
 ];
 
+/// Fields of `placement`.
+const PLACEMENT: [&str; 6] = [
+    "mode",
+    "pin_pool_id",
+    "prefer_pools",
+    "avoid_pools",
+    "require_device_mask",
+    "allow_fallback",
+];
+
 /// Fields that are passed on to the engine.
 const PASSED_ON: [&str; 22] = [
     "messages",
@@ -126,6 +136,12 @@ fn parse(mut fields: Fields) -> Result<Task> {
     let job = named(&mut fields)?;
     let workload = workload(&mut fields)?;
     let model = match fields.get("model_ref") {
+        Some(named) if fields.get("model").is_some_and(|other| other != named) => {
+            return Err(Error::invalid(
+                "model",
+                "`model` and `model_ref` say different things; send one of them",
+            ));
+        }
         Some(_) => model(&mut fields, "model_ref")?,
         None => model(&mut fields, "model")?,
     };
@@ -199,7 +215,15 @@ fn workload(fields: &mut Fields) -> Result<Workload> {
     match workload {
         Workload::Chat => {
             check_messages(fields)?;
-            fields.take("prompt");
+            if ["prompt", "inputs"]
+                .iter()
+                .any(|name| fields.get(name).is_some())
+            {
+                return Err(Error::invalid(
+                    "prompt",
+                    "a chat has `messages` and no prompt beside them; send one of them",
+                ));
+            }
         }
         Workload::Completion | Workload::Unknown => prompt(fields)?,
     }
@@ -246,10 +270,16 @@ fn placement(fields: &mut Fields) -> Result<Option<Box<PlacementSpec>>> {
     let Some(value) = fields.take("placement") else {
         return Ok(None);
     };
+    if let Value::Object(named) = &value {
+        Fields::of(named.clone()).check_names("placement", &PLACEMENT)?;
+    }
     let placement = serde_json::from_value::<PlacementSpec>(value).map_err(|error| {
         Error::invalid(
             "placement",
-            format!("`placement` cannot be read: {error}; it has mode, pin_pool_id, prefer_pools, avoid_pools, require_device_mask and allow_fallback"),
+            format!(
+                "`placement` cannot be read: {error}; it has {}",
+                PLACEMENT.join(", ")
+            ),
         )
     })?;
     if placement.mode == PlacementMode::Unknown {
@@ -257,6 +287,31 @@ fn placement(fields: &mut Fields) -> Result<Option<Box<PlacementSpec>>> {
             "placement.mode",
             "`placement.mode` must be auto, pin or prefer",
         ));
+    }
+    // A place that is named and does not count is a mistake, and may cost privacy.
+    let names = [
+        (
+            "pin_pool_id",
+            placement.pin_pool_id.is_some(),
+            PlacementMode::Pin,
+            "pin",
+        ),
+        (
+            "prefer_pools",
+            !placement.prefer_pools.is_empty(),
+            PlacementMode::Prefer,
+            "prefer",
+        ),
+    ];
+    for (name, is_given, mode, named) in names {
+        if is_given && placement.mode != mode {
+            return Err(Error::invalid(
+                "placement.mode",
+                format!(
+                    "`placement.{name}` counts with `placement.mode` {named} only; set that, or leave it out"
+                ),
+            ));
+        }
     }
     Ok(Some(Box::new(placement)))
 }
@@ -313,6 +368,11 @@ mod tests {
             ("expected_tokens", json!(0)),
             ("placement", json!("here")),
             ("placement.mode", json!({"mode": "maybe"})),
+            ("placement.mode", json!({"pin_pool_id": "pi"})),
+            (
+                "placement.mode",
+                json!({"mode": "pin", "prefer_pools": ["pi"]}),
+            ),
             ("inputs", json!(["a", "b"])),
             ("messages", json!([])),
             ("model", Value::Null),
@@ -326,6 +386,32 @@ mod tests {
             }
             let error = parsed(task).err().unwrap();
             assert_eq!(error.0.param.as_deref(), Some(field), "{value}");
+        }
+    }
+
+    #[test]
+    fn what_would_be_passed_over_in_silence_is_refused() {
+        let misspelt = json!({"model": "m", "prompt": "x", "placement": {"avoid_pool": ["pi"]}});
+        let error = parsed(misspelt).err().unwrap();
+        assert!(
+            error.0.message.contains("`avoid_pools`"),
+            "{}",
+            error.0.message
+        );
+        let messages = json!([{"role": "user", "content": "hi"}]);
+        let cases = [
+            (
+                "model",
+                json!({"model": "m", "model_ref": "n", "prompt": "x"}),
+            ),
+            (
+                "prompt",
+                json!({"model": "m", "messages": messages, "prompt": "x"}),
+            ),
+        ];
+        for (field, task) in cases {
+            let error = parsed(task).err().unwrap();
+            assert_eq!(error.0.param.as_deref(), Some(field));
         }
     }
 

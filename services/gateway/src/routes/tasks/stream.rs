@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use axum::response::Response;
 use bytes::Bytes;
-use orchion_contract::job::{JobState, JobSummary, Outcome};
+use orchion_contract::job::{JobSummary, Outcome};
 use orchion_contract::progress::Progress;
 use orchion_contract::transcript::{Final, Piece};
 use orchion_contract::{ErrorBody, ErrorCode, ReaderId};
@@ -73,8 +73,8 @@ impl TaskStream {
     }
 
     /// Of a task that has ended: nothing more is told of it.
-    pub(super) fn ended(mut self, state: JobState) -> Self {
-        self.metrics = Metrics::of_ended(state, Instant::now());
+    pub(super) fn ended(mut self) -> Self {
+        self.metrics = Metrics::of_ended(Instant::now());
         self
     }
 
@@ -89,6 +89,8 @@ impl TaskStream {
     /// # Errors
     /// When no event of this task can have had that id.
     pub(super) async fn resume(mut self, from: u64) -> Result<Response> {
+        // A piece is a token where the engine does not say otherwise.
+        self.metrics.resumes_behind(from);
         self.check_place(from).await?;
         Ok(self.answer())
     }

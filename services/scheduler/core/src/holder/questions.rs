@@ -19,6 +19,7 @@ const LISTED_AT_MOST: u32 = 1000;
 
 impl Holder {
     pub(super) fn asked(&mut self, token: Token, question: Question) {
+        self.forget_old();
         match question {
             Question::Submit(submit) => self.submit(token, *submit),
             Question::Get(job) => self.get(token, job),

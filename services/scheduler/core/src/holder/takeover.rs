@@ -13,7 +13,7 @@
 use super::{Holder, Open, REMEMBERED};
 use crate::{Adopted, Demand, Effect, Note, Phase, adopt};
 use orchion_contract::JobId;
-use orchion_contract::job::{Job, JobState};
+use orchion_contract::job::{ENDED_RETENTION_S, Job, JobState};
 use orchion_contract::progress::ProgressEvent;
 use orchion_contract::transcript::Entry;
 use std::collections::BTreeMap;
@@ -199,16 +199,24 @@ impl Holder {
     /// A job that ended a while ago.
     pub(super) fn remember(&mut self, job: Job) {
         self.state.saw_queue_seq(job.queue_seq);
+        self.forget_old();
         self.ended_order.push_back(job.id);
         self.ended.insert(job.id, Box::new(job));
-        while self.ended_order.len() > REMEMBERED {
-            if let Some(oldest) = self
-                .ended_order
-                .pop_front()
-                .filter(|oldest| !self.open.contains_key(oldest))
-            {
-                self.ended.remove(&oldest);
+    }
+
+    /// Forgets jobs that ended as long ago as records are kept, and the oldest of
+    /// too many; none whose end is still being written.
+    pub(super) fn forget_old(&mut self) {
+        let since = self.at.unix_ms.saturating_sub(ENDED_RETENTION_S * 1000);
+        while let Some(oldest) = self.ended_order.front().copied() {
+            let ended = self.ended.get(&oldest).map(|job| &job.end);
+            let is_old = ended.is_none_or(|end| end.as_ref().is_some_and(|end| end.at_ms <= since));
+            let is_one_too_many = self.ended_order.len() > REMEMBERED;
+            if self.open.contains_key(&oldest) || !(is_old || is_one_too_many) {
+                return;
             }
+            self.ended_order.pop_front();
+            self.ended.remove(&oldest);
         }
     }
 

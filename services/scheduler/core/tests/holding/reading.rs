@@ -184,6 +184,33 @@ fn a_last_record_is_written_once_and_then_forgotten() {
 }
 
 #[test]
+fn a_job_is_forgotten_when_its_record_goes() {
+    let mut charge = Charge::with_node("a", 1);
+    let job = told_of_end(&mut charge);
+    charge.hear(end_written(job, true));
+    charge.effects();
+    let mut is_known = |minutes: u64| {
+        charge.pass(Duration::from_secs(minutes * 60));
+        charge.effects();
+        let token = charge.ask(Question::Get(job));
+        description(&charge.effects(), token).is_some()
+    };
+    assert!(is_known(14));
+    assert!(!is_known(2));
+}
+
+#[test]
+fn a_job_whose_end_is_not_yet_on_record_is_known_as_long_as_that_takes() {
+    let mut charge = Charge::with_node("a", 1);
+    let job = told_of_end(&mut charge);
+    charge.effects();
+    charge.pass(Duration::from_secs(60 * 60));
+    charge.effects();
+    let token = charge.ask(Question::Get(job));
+    assert!(description(&charge.effects(), token).is_some());
+}
+
+#[test]
 fn a_record_that_is_open_though_its_job_has_ended_is_written_again() {
     let mut charge = Charge::with_node("a", 1);
     let job = told_of_end(&mut charge);

@@ -336,6 +336,17 @@ fn the_transcript_goes_before_the_record() {
     assert!(
         matches!(ended, Adopted::Ended(end) if end.outcome == Outcome::Completed && end.at_ms == 7)
     );
+    // It ended before anybody looked, but neither before it came nor behind now.
+    for (told, at_ms) in [(5, 5), (1, 3), (9, 7)] {
+        let mut end = end_of(1);
+        end.times.ended_ms = Some(told);
+        let record = orchion_contract::job::Job {
+            created_ms: 3,
+            ..record.clone()
+        };
+        let ended = adopt(&record, Some(&Entry::Final(Box::new(end))), 7);
+        assert!(matches!(ended, Adopted::Ended(end) if end.at_ms == at_ms));
+    }
 }
 
 #[test]
