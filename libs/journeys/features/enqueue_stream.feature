@@ -5,9 +5,9 @@ Feature: An answer is followed as it grows, by anybody, from anywhere
     Given a cluster with 2 slots and 2 gateways
 
   Scenario: started, tokens, end, in this order
-    When I submit the task "a" of 20 tokens
+    When I submit the task "a" of 200 tokens, 1 ms apart
     And I follow the task "a" to its end
-    Then the events are started first, then 20 tokens in order, then one end
+    Then the events are started first, then 200 tokens in order, then one end
     And a metrics event follows the first token
     And no metrics event has an id
 

@@ -72,6 +72,9 @@ fn took(job: &JobSummary) -> String {
 }
 
 fn remark(job: &JobSummary) -> String {
+    if let Some(reason) = job.progress.as_ref().and_then(|told| told.reason.clone()) {
+        return reason;
+    }
     if let Some(position) = job.queue_position {
         return match position {
             0 => "next in the queue".to_owned(),

@@ -87,7 +87,8 @@ pub struct Holder {
     open: BTreeMap<JobId, Box<Open>>,
     /// Records of jobs that ended: being written, or remembered.
     ended: BTreeMap<JobId, Box<Job>>,
-    ended_order: VecDeque<JobId>,
+    /// Those, oldest first, and since when each is remembered.
+    ended_order: VecDeque<(Now, JobId)>,
     touched: BTreeSet<JobId>,
     effects: VecDeque<Effect>,
     outlook: Outlook,

@@ -149,17 +149,21 @@ impl Outlook {
         });
         let runs_at = record.assigned.as_ref().filter(|_| position.is_none());
         let runs_at = runs_at.map(|to| (to.node.clone(), to.replica.clone()));
+        let reason = position.and_then(|_| stuck_because(state, job, now));
         Some(Progress {
             job: *id,
             state: record.state,
             queue_position: position,
             queue_depth: depth(state, &record.model),
             predicted_start_ms: millis(wait),
-            on_time_probability: on_time(state, job, position.unwrap_or_default(), wait, now),
+            on_time_probability: match reason {
+                Some(_) => None,
+                None => on_time(state, job, position.unwrap_or_default(), wait, now),
+            },
             tokens_per_s: runs_at
                 .and_then(|key| state.experience().tokens_per_s(&record.model, &key)),
             event: None,
-            reason: position.and_then(|_| stuck_because(state, job, now)),
+            reason,
             at_ms: unix_ms,
         })
     }
@@ -245,16 +249,20 @@ impl Outlook {
         };
         self.told.insert(*id, told);
         let wait = start.saturating_sub(now);
+        let reason = stuck_because(state, job, now);
         let progress = Progress {
             job: *id,
             state: JobState::Pending,
             queue_position: Some(estimate.position),
             queue_depth: depth(state, &job.record.model),
             predicted_start_ms: millis(wait),
-            on_time_probability: on_time(state, job, estimate.position, wait, now),
+            on_time_probability: match reason {
+                Some(_) => None,
+                None => on_time(state, job, estimate.position, wait, now),
+            },
             tokens_per_s: None,
             event,
-            reason: stuck_because(state, job, now),
+            reason,
             at_ms: unix_ms,
         };
         Some((job.record.reader.clone(), progress))

@@ -204,7 +204,10 @@ pub fn explain(state: &ClusterState, id: &JobId, now: Now, unix_ms: UnixMs) -> O
         found.state = JobState::Running;
     }
     found.queue_position = state.position(id);
-    found.predicted_start_ms = predicted_start_ms(state, id, now);
+    // While no replica could take it, nobody can say when.
+    if stuck_because(state, job, now).is_none() {
+        found.predicted_start_ms = predicted_start_ms(state, id, now);
+    }
     found.decisions.extend(waits);
     Some(found)
 }
@@ -213,13 +216,16 @@ pub fn explain(state: &ClusterState, id: &JobId, now: Now, unix_ms: UnixMs) -> O
 #[must_use]
 pub fn explain_ended(record: &Job, decisions: &VecDeque<Decided>) -> Explanation {
     let attempts = record.attempt;
-    let summary = match &record.assigned {
+    let mut summary = match &record.assigned {
         Some(to) => format!(
             "it is {} at attempt {attempts}, on replica {} of node {}",
             record.state, to.replica, to.node
         ),
         None => format!("it is {} and was never placed", record.state),
     };
+    if let Some(error) = record.end.as_ref().and_then(|end| end.error.as_ref()) {
+        summary.push_str(&format!(": {}", error.message));
+    }
     explanation(record, decisions, summary)
 }
 

@@ -328,7 +328,7 @@ impl Holder {
         // It may have ended meanwhile.
         let ended = self.ended.remove(id);
         if ended.is_some() {
-            self.ended_order.retain(|ended| ended != id);
+            self.ended_order.retain(|(_, ended)| ended != id);
         }
         let either = record.as_ref().or(ended.as_deref());
         let digest = either.map(|record| record.request_digest.clone());

@@ -200,17 +200,15 @@ impl Holder {
     pub(super) fn remember(&mut self, job: Job) {
         self.state.saw_queue_seq(job.queue_seq);
         self.forget_old();
-        self.ended_order.push_back(job.id);
+        self.ended_order.push_back((self.at.now, job.id));
         self.ended.insert(job.id, Box::new(job));
     }
 
-    /// Forgets jobs that ended as long ago as records are kept, and the oldest of
+    /// Forgets jobs that are remembered as long as records are kept, and the oldest of
     /// too many; none whose end is still being written.
     pub(super) fn forget_old(&mut self) {
-        let since = self.at.unix_ms.saturating_sub(ENDED_RETENTION_S * 1000);
-        while let Some(oldest) = self.ended_order.front().copied() {
-            let ended = self.ended.get(&oldest).map(|job| &job.end);
-            let is_old = ended.is_none_or(|end| end.as_ref().is_some_and(|end| end.at_ms <= since));
+        while let Some((since, oldest)) = self.ended_order.front().copied() {
+            let is_old = self.at.now.saturating_sub(since).as_secs() >= ENDED_RETENTION_S;
             let is_one_too_many = self.ended_order.len() > REMEMBERED;
             if self.open.contains_key(&oldest) || !(is_old || is_one_too_many) {
                 return;

@@ -187,6 +187,7 @@ fn a_last_record_is_written_once_and_then_forgotten() {
 fn a_job_is_forgotten_when_its_record_goes() {
     let mut charge = Charge::with_node("a", 1);
     let job = told_of_end(&mut charge);
+    charge.effects();
     charge.hear(end_written(job, true));
     charge.effects();
     let mut is_known = |minutes: u64| {

@@ -8,7 +8,7 @@ use orchion_contract::placement::{PlacementMode, PlacementSpec};
 use orchion_contract::progress::{Progress, ProgressEvent};
 use orchion_contract::transcript::Times;
 use orchion_contract::{JobId, NodeId, ReplicaId};
-use orchion_scheduler_core::{Demand, Lesson, Outlook, Step, forecast, plan};
+use orchion_scheduler_core::{Demand, Lesson, Outlook, Step, explain, forecast, plan};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -231,6 +231,13 @@ fn a_job_that_no_replica_can_take_is_told_why_until_one_can() {
         let said = told(&mut outlook, cluster).remove(&job).unwrap();
         let asked = outlook.of(&cluster.state, &job, cluster.now, 0).unwrap();
         assert_eq!(said.reason, asked.reason);
+        let explained = explain(&cluster.state, &job, cluster.now, 0).unwrap();
+        let is_stuck = said.reason.is_some();
+        // Who cannot be taken has no chance and no start.
+        for told in [said.on_time_probability, asked.on_time_probability] {
+            assert!(told.is_none() || !is_stuck);
+        }
+        assert_eq!(explained.predicted_start_ms.is_none(), is_stuck);
         said.reason.unwrap_or_default()
     };
     let alone = "its only replica cannot take it: the request is longer than its context";
