@@ -4,7 +4,9 @@ use orchion_contract::job::CancelReason;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::cluster::{Cluster, Running, chat};
+use crate::cluster::Cluster;
+use crate::http::chat;
+use crate::running::Running;
 
 /// Sends a chat and leaves the connection to the test.
 async fn ask(gateway: &Running, stream: bool) -> TcpStream {

@@ -5,7 +5,8 @@ use orchion_contract::{ErrorBody, ErrorCode, rpc};
 use orchion_service::HumanDuration;
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, chat, shown};
+use crate::cluster::Cluster;
+use crate::http::{chat, shown};
 
 #[tokio::test]
 async fn pieces_arrive_one_by_one_and_end_with_done() {

@@ -7,7 +7,8 @@ use orchion_service::Secret;
 use orchion_testkit::HttpClient;
 use uuid::Uuid;
 
-use crate::cluster::{Cluster, chat, shown};
+use crate::cluster::Cluster;
+use crate::http::{chat, shown};
 
 #[tokio::test]
 async fn a_token_is_asked_for_everywhere_but_at_the_open_doors() {

@@ -4,7 +4,8 @@ use orchion_contract::streams::TRANSCRIPTS;
 use orchion_contract::{ErrorBody, ErrorCode, rpc};
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, shown};
+use crate::cluster::Cluster;
+use crate::http::shown;
 
 const UNKNOWN: &str = "01900000-0000-7000-8000-000000000009";
 

@@ -6,7 +6,9 @@ use orchion_contract::streams::TRANSCRIPTS;
 use orchion_testkit::http::Answer;
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, Running, chat, shown};
+use crate::cluster::Cluster;
+use crate::http::{chat, shown};
+use crate::running::Running;
 
 async fn post(gateway: &Running, path: &str, body: &Value, key: &str) -> Answer {
     let body = Bytes::from(body.to_string());

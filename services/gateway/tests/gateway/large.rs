@@ -4,7 +4,8 @@ use orchion_contract::job::{JobSpec, MAX_BODY_BYTES};
 use orchion_contract::stores::BLOBS;
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, chat};
+use crate::cluster::Cluster;
+use crate::http::chat;
 
 /// A chat whose prompt has `length` bytes.
 fn long(length: usize) -> Value {

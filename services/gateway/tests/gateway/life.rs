@@ -9,7 +9,9 @@ use orchion_testkit::{NatsServer, eventually, free_port};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use crate::cluster::{Cluster, PATIENCE, chat, launch, shown};
+use crate::cluster::{Cluster, PATIENCE};
+use crate::http::{chat, shown};
+use crate::running::launch;
 
 #[tokio::test]
 async fn before_nats_is_there_the_gateway_says_so_and_then_serves() {

@@ -6,17 +6,21 @@
     reason = "a helper that cannot do its work must fail its test on the spot"
 )]
 
+mod agent;
 mod cancel;
 mod chat;
 mod cluster;
 mod doors;
 mod expired;
+mod http;
 mod idempotency;
 mod large;
 mod life;
 mod progress;
 mod refusals;
+mod running;
 mod slow;
+mod stand_in;
 mod tasks;
 mod taxonomy;
 mod views;

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::cluster::{Cluster, PATIENCE, chat};
+use crate::cluster::{Cluster, PATIENCE};
+use crate::http::chat;
 
 fn at(submit: &Submit, position: u32) -> Progress {
     Progress {

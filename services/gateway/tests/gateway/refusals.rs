@@ -6,7 +6,9 @@ use bytes::Bytes;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, Running, chat, shown};
+use crate::cluster::Cluster;
+use crate::http::{chat, shown};
+use crate::running::Running;
 
 /// Sends each body and shows what comes back, one line each.
 async fn post_all(gateway: &Running, path: &str, bodies: &[Value]) -> String {

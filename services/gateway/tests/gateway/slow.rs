@@ -8,7 +8,10 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::cluster::{Agent, Cluster, PATIENCE, Running, chat};
+use crate::agent::Agent;
+use crate::cluster::{Cluster, PATIENCE};
+use crate::http::chat;
+use crate::running::Running;
 
 /// How many pieces the tests send, and how large one is: far more than sockets and queues hold.
 const PIECES: usize = 120;

@@ -5,7 +5,10 @@ use orchion_contract::{ErrorBody, ErrorCode};
 use orchion_testkit::sse::Event;
 use serde_json::{Value, json};
 
-use crate::cluster::{Agent, Cluster, Running, chat, shown};
+use crate::agent::Agent;
+use crate::cluster::Cluster;
+use crate::http::{chat, shown};
+use crate::running::Running;
 
 /// A task that was submitted, and the agent that answers it.
 async fn task(cluster: &mut Cluster, gateway: &Running) -> (Submit, Agent) {

@@ -6,7 +6,10 @@ use orchion_contract::{ErrorBody, ErrorCode};
 use orchion_testkit::http::Answer;
 use serde_json::{Value, json};
 
-use crate::cluster::{Agent, Cluster, Running, chat};
+use crate::agent::Agent;
+use crate::cluster::Cluster;
+use crate::http::chat;
+use crate::running::Running;
 
 /// One line: status, retriable, when to come back, what the body says.
 fn row(code: ErrorCode, answer: &Answer) -> String {

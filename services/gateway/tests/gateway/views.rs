@@ -7,7 +7,8 @@ use orchion_contract::subjects::LOG;
 use orchion_testkit::eventually;
 use serde_json::{Map, Value, json};
 
-use crate::cluster::{Cluster, PATIENCE, shown};
+use crate::cluster::{Cluster, PATIENCE};
+use crate::http::shown;
 
 fn record(level: Level, source: &str, message: &str) -> LogRecord {
     LogRecord {
