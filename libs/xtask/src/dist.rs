@@ -12,23 +12,13 @@ use std::process::Command;
 use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 
-use crate::docker::images;
 use crate::llvm::{self, Llvm};
 use crate::workspace::{self, Metadata, cargo};
 use crate::{measure, shell};
 
-/// The programs that are shipped, each in a package of its name.
-pub(crate) const PROGRAMS: [&str; 7] = [
-    "orchion",
-    "orchion-registry",
-    "orchion-scheduler",
-    "orchion-gateway",
-    "orchion-log-sink",
-    "orchion-node-agent",
-    "orchion-engine",
-];
-/// Those that the bench starts, and learns from.
-const LEARNING: [&str; 5] = [
+/// The services of a cluster, each a program in a package of its name. The bench
+/// starts them, and a profile is learnt from them.
+pub(crate) const SERVICES: [&str; 5] = [
     "orchion-registry",
     "orchion-scheduler",
     "orchion-gateway",
@@ -60,7 +50,7 @@ pub(crate) enum Linking {
 /// When a build fails, or the profile cannot be learnt.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     if options.images {
-        images::lay_out(&build(Linking::Static)?)?;
+        lay_out(&build(Linking::Static)?)?;
         shell::say("out/bin: `ORCHION_BINARIES=prebuilt docker compose build` takes it from there");
     } else {
         shell::say(&build(Linking::Dynamic)?.display().to_string());
@@ -77,8 +67,31 @@ pub(crate) fn build(linking: Linking) -> anyhow::Result<PathBuf> {
         Linking::Dynamic => by_profile,
         Linking::Static => format!("{by_profile} {STATIC}"),
     };
-    builder.cargo(&flags, &PROGRAMS)?;
+    builder.cargo(&flags, programs())?;
     Ok(builder.programs())
+}
+
+/// The programs that are shipped.
+pub(crate) fn programs() -> impl Iterator<Item = &'static str> {
+    SERVICES.into_iter().chain(["orchion", "orchion-engine"])
+}
+
+/// Copies the programs to where images take them from, `out/bin`.
+///
+/// # Errors
+/// When one is missing or cannot be written.
+pub(crate) fn lay_out(built: &Path) -> anyhow::Result<()> {
+    let out = workspace::root().join("out").join("bin");
+    fs::create_dir_all(out.join("empty")).context("create out/bin")?;
+    for program in programs() {
+        place(&built.join(program), &out.join(program))?;
+    }
+    Ok(())
+}
+
+fn place(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::copy(from, to).with_context(|| format!("copy {} to {}", from.display(), to.display()))?;
+    Ok(())
 }
 
 struct Builder {
@@ -106,13 +119,13 @@ impl Builder {
 
     /// The packages are always the same ones: others would be another choice of
     /// features, and functions of other names.
-    fn cargo(&self, flags: &str, programs: &[&str]) -> anyhow::Result<()> {
+    fn cargo<'a>(&self, flags: &str, wanted: impl Iterator<Item = &'a str>) -> anyhow::Result<()> {
         let mut build = cargo();
         build.args(["build", "--locked", "--profile", "dist"]);
         build.args(["--target", &self.host, "--target-dir"]);
         build.arg(&self.folder).env("RUSTFLAGS", flags);
-        build.args(PROGRAMS.iter().flat_map(|name| ["--package", name]));
-        build.args(programs.iter().flat_map(|name| ["--bin", name]));
+        build.args(programs().flat_map(|name| ["--package", name]));
+        build.args(wanted.flat_map(|name| ["--bin", name]));
         shell::run(&mut build)
     }
 
@@ -134,7 +147,7 @@ impl Builder {
         let counts = work.path().join("counts");
         self.cargo(
             &format!("-C profile-generate={}", counts.display()),
-            &LEARNING,
+            SERVICES.into_iter(),
         )?;
         shell::complain("Learning what runs under load, two minutes of the bench");
         let mut bench = measure::bench_of(&tools, &self.programs(), work.path());
@@ -186,7 +199,7 @@ impl Builder {
     /// The sources of the programs and of all packages they are built from.
     fn folders(&self) -> Vec<PathBuf> {
         let edges = self.metadata.edges();
-        let mut names: Vec<_> = PROGRAMS.iter().map(|name| (*name).to_owned()).collect();
+        let mut names: Vec<_> = programs().map(str::to_owned).collect();
         let mut next = 0;
         while let Some(name) = names.get(next) {
             let new = edges.get(name).into_iter().flatten();

@@ -2,7 +2,7 @@
 //! the documents promise: everything healthy, a chat through it, and an answer
 //! that goes on when the node that generates it is killed.
 
-pub(crate) mod images;
+mod images;
 mod stack;
 
 use std::time::{Duration, Instant};

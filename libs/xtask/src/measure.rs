@@ -8,15 +8,10 @@ use std::process::Command;
 use crate::workspace::{Metadata, cargo, root};
 use crate::{dist, llama, shell};
 
-/// The separate binaries of the product, and what measures and kills them. Always
+/// What is built beside the services: an engine, and what measures and kills. Always
 /// built together: another choice would be another choice of features, and build
 /// most of it anew.
-const PROGRAMS: &[&str] = &[
-    "orchion-registry",
-    "orchion-scheduler",
-    "orchion-gateway",
-    "orchion-log-sink",
-    "orchion-node-agent",
+const BESIDE: [&str; 5] = [
     "orchion-engine",
     "orchion-testkit",
     "orchion-bench",
@@ -166,7 +161,8 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
 
 /// Builds the programs; returns the folder of the binaries.
 fn build_as(how: &[&str], folder: &str) -> anyhow::Result<PathBuf> {
-    let packages = PROGRAMS.iter().flat_map(|package| ["--package", package]);
+    let packages = dist::SERVICES.into_iter().chain(BESIDE);
+    let packages = packages.flat_map(|package| ["--package", package]);
     shell::run(cargo().arg("build").args(how).args(packages))?;
     Ok(Metadata::load()?.target().join(folder))
 }

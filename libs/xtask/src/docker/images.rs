@@ -1,10 +1,8 @@
 //! What a stack is made of: an engine, base images, and static binaries in `out/bin`.
 
-use std::fs;
-use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 
 use crate::dist;
 use crate::shell;
@@ -56,7 +54,7 @@ fn binaries() -> anyhow::Result<()> {
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let mut build = workspace::cargo();
     build.args(["build", "--locked", "--bins", "--target", &target]);
-    for program in dist::PROGRAMS {
+    for program in dist::programs() {
         build.args(["--package", program]);
     }
     build.env("RUSTFLAGS", dist::STATIC);
@@ -65,23 +63,5 @@ fn binaries() -> anyhow::Result<()> {
         .env("CARGO_PROFILE_DEV_STRIP", "symbols");
     shell::run(&mut build)?;
 
-    lay_out(&Metadata::load()?.target().join(&target).join("debug"))
-}
-
-/// Copies the programs to where images take them from, `out/bin`.
-///
-/// # Errors
-/// When one is missing or cannot be written.
-pub(crate) fn lay_out(built: &Path) -> anyhow::Result<()> {
-    let out = workspace::root().join("out").join("bin");
-    fs::create_dir_all(out.join("empty")).context("create out/bin")?;
-    for program in dist::PROGRAMS {
-        place(&built.join(program), &out.join(program))?;
-    }
-    Ok(())
-}
-
-fn place(from: &Path, to: &Path) -> anyhow::Result<()> {
-    fs::copy(from, to).with_context(|| format!("copy {} to {}", from.display(), to.display()))?;
-    Ok(())
+    dist::lay_out(&Metadata::load()?.target().join(&target).join("debug"))
 }
