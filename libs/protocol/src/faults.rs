@@ -41,18 +41,8 @@ impl Faults {
         cancels: 0,
     };
 
-    /// What is checked each time, and whether with brief answers, too: one fault of
-    /// any kind, and two at a time of those that leave schedulers and network alone.
-    pub const SUITES: &'static [(&'static str, Self, bool)] = &[
-        (
-            "two faults of agents, engines and callers",
-            Self::TWO,
-            false,
-        ),
-        ("one fault of any kind", Self::up_to(1), true),
-    ];
-
-    const TWO: Self = Self {
+    /// Two at a time of those that leave schedulers and network alone.
+    pub(crate) const TWO: Self = Self {
         scheduler_crashes: 0,
         lost_leases: 0,
         zombie_steps: 0,
@@ -163,9 +153,8 @@ impl Planted {
     #[must_use]
     pub fn search(self, threads: usize) -> Option<(usize, String)> {
         let model = Protocol {
-            faults: self.faults(),
-            has_brief: true,
             planted: Some(self),
+            ..Protocol::with(self.faults())
         };
         let builder = model.checker().threads(threads);
         let found = builder

@@ -42,16 +42,11 @@ fn main() -> ExitCode {
 
 fn everything(options: &Options) -> bool {
     let suites = match options.faults {
-        Some(together) => vec![("any faults", Faults::up_to(together), true)],
-        None => Faults::SUITES.to_vec(),
+        Some(together) => vec![("any faults", Protocol::with(Faults::up_to(together)))],
+        None => Protocol::SUITES.to_vec(),
     };
     let mut is_good = check("the lease", Leases::USUAL, options);
-    for (name, faults, has_brief) in suites {
-        let protocol = Protocol {
-            faults,
-            has_brief,
-            planted: None,
-        };
+    for (name, protocol) in suites {
         is_good &= check(name, protocol, options);
         is_good &= can_end(&protocol);
     }

@@ -22,6 +22,31 @@ pub struct Protocol {
     pub planted: Option<Planted>,
 }
 
+impl Protocol {
+    /// What is checked each time: two faults of agents, engines and callers, and one
+    /// of any kind.
+    pub const SUITES: &'static [(&'static str, Self)] = &[
+        (
+            "two faults of agents, engines and callers",
+            Self {
+                has_brief: false,
+                ..Self::with(Faults::TWO)
+            },
+        ),
+        ("one fault of any kind", Self::with(Faults::up_to(1))),
+    ];
+
+    /// Both kinds of answers, with these faults.
+    #[must_use]
+    pub const fn with(faults: Faults) -> Self {
+        Self {
+            faults,
+            has_brief: true,
+            planted: None,
+        }
+    }
+}
+
 const BOTH: [u8; 2] = [0, 1];
 
 impl Model for Protocol {

@@ -5,11 +5,7 @@ use stateright::{Checker, HasDiscoveries, Model};
 
 /// Checks the whole space of states; how many there are.
 fn holds(faults: Faults) -> usize {
-    let protocol = Protocol {
-        faults,
-        has_brief: true,
-        planted: None,
-    };
+    let protocol = Protocol::with(faults);
     let found = protocol
         .checker()
         .threads(2)
