@@ -145,7 +145,7 @@ impl<K: Display + FromStr, V: Serialize + DeserializeOwned> Kv<K, V> {
     /// # Errors
     /// When the bucket cannot be read.
     pub async fn lasting(&self, after: u64) -> Result<(Vec<(K, u64)>, u64), Error> {
-        let (_, last) = self.bus.state_of(&self.stream).await?;
+        let last = self.bus.last_sequence(&self.stream).await?;
         let after = if last < after { 0 } else { after };
         let filter = format!("{}>", self.prefix);
         let mut heads = self.bus.heads(&self.stream, &filter, after).await?;

@@ -259,19 +259,15 @@ impl Bus {
         }
     }
 
-    /// When the stream was created and its last sequence.
+    /// The sequence of the last message that the stream took.
     ///
     /// # Errors
     /// When no answer came.
-    pub async fn state_of(&self, stream: &str) -> Result<(i128, u64), Error> {
+    pub async fn last_sequence(&self, stream: &str) -> Result<u64, Error> {
         let found = self.js().get_stream(stream).await;
         let found =
             found.map_err(|error| Error::nats(format!("ask for stream {stream}"), error))?;
-        let info = found.cached_info();
-        Ok((
-            info.created.unix_timestamp_nanos(),
-            info.state.last_sequence,
-        ))
+        Ok(found.cached_info().state.last_sequence)
     }
 
     async fn handle(&self, stream: &str) -> Result<Stream<()>, Error> {

@@ -63,10 +63,10 @@ async fn a_blob_is_read_as_it_was_stored_or_not_at_all() {
     let blob = BlobRef::to(&content, 0);
     assert_eq!(bus.get_blob(&BLOBS, &blob).await.unwrap(), None);
     bus.put_blob(&BLOBS, &blob, &content).await.unwrap();
-    let before = bus.state_of("OBJ_blobs").await.unwrap();
+    let before = bus.last_sequence("OBJ_blobs").await.unwrap();
     bus.put_blob(&BLOBS, &blob, &content).await.unwrap();
     // What lies there already is not stored again.
-    assert_eq!(bus.state_of("OBJ_blobs").await.unwrap(), before);
+    assert_eq!(bus.last_sequence("OBJ_blobs").await.unwrap(), before);
     assert_eq!(bus.get_blob(&BLOBS, &blob).await.unwrap(), Some(content));
     let other = BlobRef {
         digest: "0".repeat(64),

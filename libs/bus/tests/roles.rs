@@ -34,7 +34,7 @@ async fn an_agent_keeps_a_transcript_and_reads_it() {
         .unwrap()
         .unwrap();
     assert_eq!(last.sequence, second);
-    assert_eq!(agent.state_of(TRANSCRIPTS.name).await.unwrap().1, second);
+    assert_eq!(agent.last_sequence(TRANSCRIPTS.name).await.unwrap(), second);
     let mut reading = agent
         .read(TRANSCRIPTS.name, &subject, From::Beginning)
         .await

@@ -23,9 +23,10 @@ pub struct Progress {
     /// Jobs that wait in its pool.
     #[serde(default)]
     pub queue_depth: u32,
-    /// Milliseconds until it is expected to start; 0 once it has.
-    #[serde(default)]
-    pub predicted_start_ms: u64,
+    /// Milliseconds until it is expected to start; 0 once it has, absent while
+    /// no replica could take it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted_start_ms: Option<u64>,
     /// How likely it is to end before its deadline, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_time_probability: Option<f64>,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use orchion_service::{
     Command, DEFAULT_GRACE, Flag, HumanDuration, Program, Retired, Secret, Settings, Tasks,
-    Threads, telemetry,
+    telemetry,
 };
 use serde::{Deserialize, Serialize};
 
@@ -55,7 +55,6 @@ const PROGRAM: Program<Config> = Program {
                 .ok_or_else(no_token)
         },
     }],
-    threads: Threads::One,
     grace: DEFAULT_GRACE,
 };
 

@@ -30,9 +30,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 pub use config::{HumanDuration, Secret, Settings};
 pub use health::Health;
-pub use program::{
-    Command, DEFAULT_GRACE, EXIT_USAGE, Flag, Program, Retired, Threads, VERSION, run,
-};
+pub use program::{Command, DEFAULT_GRACE, EXIT_USAGE, Flag, Program, Retired, VERSION, run};
 pub use shutdown::Stop;
 pub use supervisor::{Failure, Supervisor};
 pub use tasks::Tasks;

@@ -40,8 +40,6 @@ pub struct Program<C: 'static> {
     pub retired: &'static [Retired],
     /// Subcommands beside `healthcheck`.
     pub commands: &'static [Command<C>],
-    /// How many threads run it.
-    pub threads: Threads,
     /// The time from the wish to stop until the end; usually [`DEFAULT_GRACE`].
     pub grace: Duration,
 }
@@ -78,15 +76,6 @@ pub struct Command<C> {
     pub about: &'static str,
     /// Does it; the text goes to stdout.
     pub run: fn(&C) -> anyhow::Result<String>,
-}
-
-/// How many threads run the tasks of a program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Threads {
-    /// One: no task ever moves. The choice for what mostly waits.
-    One,
-    /// One for each core.
-    PerCore,
 }
 
 /// Runs a service from the command line to the exit code: 0 when it was asked
@@ -195,7 +184,7 @@ fn check<C, H>(program: &Program<C>, config: C, healthcheck: H) -> ExitCode
 where
     H: AsyncFnOnce(C) -> anyhow::Result<()>,
 {
-    let outcome = runtime(Threads::One).map(|runtime| {
+    let outcome = runtime().map(|runtime| {
         runtime.block_on(async {
             tokio::time::timeout(HEALTHCHECK_TIMEOUT, healthcheck(config)).await
         })
@@ -219,8 +208,7 @@ where
     S: AsyncFnOnce(C, &Tasks) -> anyhow::Result<()>,
 {
     let source = Source::new(program.name);
-    let prepared = telemetry::start(config.telemetry(), source.clone())
-        .and_then(|()| runtime(program.threads));
+    let prepared = telemetry::start(config.telemetry(), source.clone()).and_then(|()| runtime());
     let runtime = match prepared {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -259,11 +247,9 @@ where
     }
 }
 
-fn runtime(threads: Threads) -> anyhow::Result<tokio::runtime::Runtime> {
-    let mut builder = match threads {
-        Threads::One => tokio::runtime::Builder::new_current_thread(),
-        Threads::PerCore => tokio::runtime::Builder::new_multi_thread(),
-    };
+/// One thread: services mostly wait, and no task ever moves.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
     Ok(builder.enable_all().build()?)
 }
 

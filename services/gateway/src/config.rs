@@ -4,8 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use orchion_contract::stores::MAX_BLOB_BYTES;
 use orchion_service::{
-    Command, DEFAULT_GRACE, Flag, HumanDuration, Program, Retired, Secret, Settings, Threads,
-    telemetry,
+    Command, DEFAULT_GRACE, Flag, HumanDuration, Program, Retired, Secret, Settings, telemetry,
 };
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -48,7 +47,6 @@ pub const PROGRAM: Program<Config> = Program {
         about: "Print the token that clients need",
         run: print_token,
     }],
-    threads: Threads::One,
     grace: DEFAULT_GRACE,
 };
 

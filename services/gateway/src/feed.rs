@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use orchion_bus::{Bus, From, Reading, Stored};
 use orchion_contract::streams::TRANSCRIPTS;
@@ -23,6 +23,8 @@ use tokio::sync::watch;
 const QUEUE_BYTES: usize = 256 * 1024;
 /// How often the dispatcher looks whether the connection was renewed.
 const LOOK: Duration = Duration::from_secs(1);
+/// How far the clocks of this host and of the store may be apart.
+const CLOCKS: Duration = Duration::from_secs(60);
 /// Pause before a reading that failed is opened again.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -187,8 +189,10 @@ impl Feed {
         }
         let latest = *self.latest();
         let is_other = match latest {
-            Some((sequence, at)) => !bus.holds(TRANSCRIPTS.name, sequence, at).await?,
-            None => false,
+            Some((sequence, at)) if is_kept(at) => {
+                !bus.holds(TRANSCRIPTS.name, sequence, at).await?
+            }
+            Some(_) | None => false,
         };
         if is_other {
             *self.latest() = None;
@@ -222,6 +226,16 @@ impl Feed {
             }
         }
     }
+}
+
+/// Whether an entry that was stored then, in nanoseconds since 1970, has not gone
+/// by age. Behind one that has, nobody reads any more.
+fn is_kept(at: i128) -> bool {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    // A clock before 1970 knows no age.
+    let now = now.map_or(0, |now| i128::try_from(now.as_nanos()).unwrap_or(i128::MAX));
+    let kept = TRANSCRIPTS.max_age.saturating_sub(CLOCKS);
+    now.saturating_sub(at) < i128::try_from(kept.as_nanos()).unwrap_or(i128::MAX)
 }
 
 impl Queue {

@@ -11,10 +11,12 @@ const BACKOFF: HeaderName = HeaderName::from_static("x-backoff-ms");
 /// could say so has never waited.
 pub(crate) fn decorate(headers: &mut HeaderMap, admission: Option<&Admission>) {
     let position = admission.map_or(0, |at| at.queue_position);
-    let start_ms = admission.map_or(0, |at| at.predicted_start_ms);
+    let start_ms = admission.map_or(Some(0), |at| at.predicted_start_ms);
     let backoff_ms = admission.map_or(0, |at| at.backoff_ms);
     headers.insert(POSITION, position.into());
-    headers.insert(START, start_ms.into());
+    if let Some(start_ms) = start_ms {
+        headers.insert(START, start_ms.into());
+    }
     if backoff_ms > 0 {
         headers.insert(BACKOFF, backoff_ms.into());
     }

@@ -41,9 +41,9 @@ pub(crate) fn comment(out: &mut Vec<u8>, progress: &Progress) {
         return;
     };
     // Writing to memory cannot fail.
-    let _ = write!(
-        out,
-        ": queue_position={position} predicted_start_ms={} queue_depth={}\n\n",
-        progress.predicted_start_ms, progress.queue_depth
-    );
+    let _ = write!(out, ": queue_position={position}");
+    if let Some(start_ms) = progress.predicted_start_ms {
+        let _ = write!(out, " predicted_start_ms={start_ms}");
+    }
+    let _ = write!(out, " queue_depth={}\n\n", progress.queue_depth);
 }

@@ -1,7 +1,7 @@
 //! What the owner may choose.
 
 use orchion_service::config::data_dir;
-use orchion_service::{DEFAULT_GRACE, Flag, HumanDuration, Program, Threads, telemetry};
+use orchion_service::{DEFAULT_GRACE, Flag, HumanDuration, Program, telemetry};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -22,7 +22,6 @@ pub static PROGRAM: Program<Config> = Program {
     ],
     retired: &[],
     commands: &[],
-    threads: Threads::One,
     grace: DEFAULT_GRACE,
 };
 

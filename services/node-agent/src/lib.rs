@@ -23,7 +23,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use orchion_bus::{Bus, Identity};
 use orchion_contract::NodeId;
-use orchion_service::{DEFAULT_GRACE, HumanDuration, Program, Tasks, Threads};
+use orchion_service::{DEFAULT_GRACE, HumanDuration, Program, Tasks};
 
 pub use config::{Config, EngineSettings, NodeAgent};
 
@@ -42,7 +42,6 @@ pub static PROGRAM: Program<Config> = Program {
     flags: config::FLAGS,
     retired: config::RETIRED,
     commands: &[],
-    threads: Threads::One,
     grace: DEFAULT_GRACE,
 };
 

@@ -177,7 +177,7 @@ pub(crate) struct JobsList {
     /// Only jobs in this state
     #[arg(long, value_parser = values::state)]
     pub(crate) state: Option<JobState>,
-    /// Only jobs of this node
+    /// Only jobs of this node: its id or the beginning of it, or the name of its host
     #[arg(long)]
     pub(crate) node: Option<String>,
     /// Only jobs of this model

@@ -56,6 +56,8 @@ pub(crate) struct Started {
     pub(crate) queue_position: u32,
     pub(crate) predicted_start_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) model: Option<String>,
 }
 

@@ -2,12 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails must fail its test")]
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use axum::extract::Path;
+use axum::extract::{Path, Query};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -89,8 +90,10 @@ const JOBS: [&str; 3] = [
     "0192ffff-0000-7000-8000-000000000003",
 ];
 
-async fn jobs() -> Json<Value> {
-    Json(JOBS.iter().map(|id| json!({"id": id})).collect())
+/// No node has any.
+async fn jobs(Query(filter): Query<HashMap<String, String>>) -> Json<Value> {
+    let jobs = JOBS.iter().filter(|_| !filter.contains_key("node"));
+    Json(jobs.map(|id| json!({"id": id})).collect())
 }
 
 async fn job(Path(id): Path<String>) -> Json<Value> {
@@ -253,6 +256,11 @@ fn each_class_of_failure_has_its_exit_code_and_advice() {
     );
     let (text, code) = case(&["nodes", "show", "a/b"]);
     assert_eq!((text.as_str(), code), ("error: there is no node a/b\n", 66));
+    let (text, code) = case(&["jobs", "--node", "cellar"]);
+    assert_eq!(
+        (text.as_str(), code),
+        ("error: there is no node cellar\n", 66)
+    );
     let (text, code) = case(&["nodes"]);
     assert!(
         code == 77 && text.contains("ORCHION_TOKEN"),

@@ -1,7 +1,7 @@
 //! What the owner may choose.
 
 use orchion_registry_core as core;
-use orchion_service::{DEFAULT_GRACE, Flag, HumanDuration, Program, Retired, Threads, telemetry};
+use orchion_service::{DEFAULT_GRACE, Flag, HumanDuration, Program, Retired, telemetry};
 use serde::{Deserialize, Serialize};
 
 /// The registry as a program.
@@ -24,7 +24,6 @@ pub static PROGRAM: Program<Config> = Program {
         message: "nodes and services meet on NATS; say where it is with --nats-url",
     }],
     commands: &[],
-    threads: Threads::One,
     grace: DEFAULT_GRACE,
 };
 

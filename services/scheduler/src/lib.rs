@@ -19,7 +19,7 @@ use anyhow::Context;
 use orchion_bus::{Bus, Identity, LeaseHandle};
 use orchion_contract::UnixMs;
 use orchion_contract::lease::{LeaseKey, SERVICE_TTL_S};
-use orchion_service::{DEFAULT_GRACE, Program, Tasks, Threads};
+use orchion_service::{DEFAULT_GRACE, Program, Tasks};
 use std::time::{Duration, SystemTime};
 
 /// The scheduler as a program.
@@ -29,7 +29,6 @@ pub static PROGRAM: Program<Config> = Program {
     flags: &[orchion_bus::NATS_URL_FLAG],
     retired: &[],
     commands: &[],
-    threads: Threads::One,
     grace: DEFAULT_GRACE,
 };
 

@@ -30,8 +30,12 @@ pub struct Admission {
     pub state: JobState,
     /// Queued jobs that go first.
     pub queue_position: u32,
-    /// Milliseconds from now; 0 when it starts at once.
-    pub predicted_start_ms: u64,
+    /// Milliseconds from now; 0 when it starts at once, absent while nobody can say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted_start_ms: Option<u64>,
+    /// Why no replica could take it, were all of them idle; absent when one could.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// How long to wait before asking for more.
     pub backoff_ms: u64,
     /// Whether the job had been admitted before.

@@ -70,7 +70,6 @@ const PROGRAM: Program<Config> = Program {
             None => anyhow::bail!("there is no token"),
         },
     }],
-    threads: Threads::One,
     grace: DEFAULT_GRACE,
 };
 

@@ -58,7 +58,7 @@ pub(crate) async fn readyz(State(front): State<Arc<Front>>) -> Result<Json<Alive
     if front.is_stopping() {
         return Err(not_ready("the gateway is stopping"));
     }
-    let stored = tokio::time::timeout(PATIENCE, gateway.bus.state_of(TRANSCRIPTS.name)).await;
+    let stored = tokio::time::timeout(PATIENCE, gateway.bus.last_sequence(TRANSCRIPTS.name)).await;
     if !gateway.bus.is_connected() || !matches!(stored, Ok(Ok(_))) {
         return Err(not_ready(
             "NATS or its JetStream does not answer; is nats-server running?",

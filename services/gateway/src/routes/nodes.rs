@@ -37,13 +37,18 @@ pub(crate) async fn get(
     Path(id): Path<String>,
 ) -> Result<Json<Node>> {
     let id = node_id(&id, "id")?;
-    let asked = gateway
-        .bus
-        .ask_patiently(&rpc::GET_NODE, &(), &id, PATIENCE);
-    let node = asked
+    Ok(Json(known(&gateway, &id).await?))
+}
+
+/// What the registry knows of a node.
+///
+/// # Errors
+/// When there is no such node, or the registry does not answer.
+async fn known(gateway: &Gateway, id: &NodeId) -> Result<Node> {
+    let asked = gateway.bus.ask_patiently(&rpc::GET_NODE, &(), id, PATIENCE);
+    asked
         .await
-        .map_err(|error| Error::from_bus(error, "registry"))?;
-    Ok(Json(node))
+        .map_err(|error| Error::from_bus(error, "registry"))
 }
 
 /// Jobs of one node, newest first
@@ -52,16 +57,22 @@ pub(crate) async fn get(
     responses(
         (status = 200, description = "Jobs that are open or ended a short while ago", body = Vec<JobView>),
         (status = 400, description = "This can be no node's id", body = ErrorBody),
+        (status = 404, description = "No such node", body = ErrorBody),
     ))]
 pub(crate) async fn jobs(
     State(gateway): State<Arc<Gateway>>,
     Path(id): Path<String>,
 ) -> Result<Json<Vec<JobView>>> {
+    let id = node_id(&id, "id")?;
     let filter = ListJobs {
-        node: Some(node_id(&id, "id")?),
+        node: Some(id.clone()),
         ..ListJobs::default()
     };
-    Ok(Json(views(&gateway, &filter).await?))
+    let jobs = views(&gateway, &filter).await?;
+    if jobs.is_empty() {
+        known(&gateway, &id).await?;
+    }
+    Ok(Json(jobs))
 }
 
 /// Reads a node's id.

@@ -43,8 +43,11 @@ pub(crate) struct Accepted {
     id: JobId,
     /// Queued jobs that go first.
     queue_position: u32,
-    /// Milliseconds from now; 0 when it starts at once.
+    /// Milliseconds from now; 0 when it starts at once, and while nobody can say.
     predicted_start_ms: u64,
+    /// Why no replica could take it, not even an idle one; it waits for one that can.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
     /// How long to wait before asking for more.
     backoff_ms: u64,
     /// Where the answer can be followed.
@@ -99,7 +102,8 @@ pub(crate) async fn submit(gateway: &Gateway, task: Task, extensions: &Extension
         job_id: id,
         id,
         queue_position: admission.queue_position,
-        predicted_start_ms: admission.predicted_start_ms,
+        predicted_start_ms: admission.predicted_start_ms.unwrap_or_default(),
+        reason: admission.reason.clone(),
         backoff_ms: admission.backoff_ms,
         streams: Streams {
             sse: format!("/v1/tasks/{id}/stream"),

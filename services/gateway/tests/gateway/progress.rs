@@ -22,7 +22,7 @@ fn at(submit: &Submit, position: u32) -> Progress {
         state: JobState::Pending,
         queue_position: Some(position),
         queue_depth: 7,
-        predicted_start_ms: 400,
+        predicted_start_ms: Some(400),
         on_time_probability: Some(0.9),
         tokens_per_s: None,
         event: None,
@@ -53,6 +53,31 @@ async fn heard(
             () = tokio::time::sleep_until(deadline) => panic!("nothing was said"),
         }
     }
+}
+
+#[tokio::test]
+async fn a_task_that_no_replica_can_take_is_told_why_and_no_start() {
+    let mut cluster = Cluster::start().await;
+    let gateway = cluster.gateway().await;
+    let task = json!({"model": "stuck", "prompt": "hi"});
+    let accepted = gateway.http.post("/v1/tasks", &task).await.unwrap();
+    assert_eq!(accepted.header("x-orchion-queue-position"), Some("2"));
+    assert_eq!(accepted.header("x-orchion-predicted-start-ms"), None);
+    let body: Value = accepted.json();
+    assert_eq!(body["reason"], "no node serves its model now");
+    assert_eq!(body["predicted_start_ms"], 0);
+    let submit = cluster.submitted().await;
+    let path = format!("/v1/tasks/{}/stream", submit.job);
+    let mut stream = gateway.http.events(&path, &[]).await.unwrap();
+    assert_eq!(stream.next().await.unwrap().unwrap().event, "started");
+    let stuck = Progress {
+        predicted_start_ms: None,
+        on_time_probability: None,
+        reason: Some("no node serves its model now".to_owned()),
+        ..at(&submit, 1)
+    };
+    let said = heard(&cluster, &submit, &stuck, &mut stream).await;
+    insta::assert_snapshot!(said.data, @r#"{"state":"pending","queue_position":1,"queue_depth":7,"reason":"no node serves its model now","tokens_out":0}"#);
 }
 
 #[tokio::test]

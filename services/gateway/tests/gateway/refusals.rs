@@ -118,6 +118,7 @@ async fn wrong_routes_methods_and_ids_are_told() {
         (Method::PUT, "/api/jobs".to_owned()),
         (Method::GET, "/api/nodes/a.b".to_owned()),
         (Method::GET, "/api/nodes/beta".to_owned()),
+        (Method::GET, "/api/nodes/beta/jobs".to_owned()),
         (Method::GET, "/v1/models/tine".to_owned()),
         (Method::GET, "/v1/tasks/seven".to_owned()),
         (Method::GET, format!("/v1/tasks/{unknown}")),
@@ -145,6 +146,7 @@ async fn wrong_routes_methods_and_ids_are_told() {
 405 {"error":{"code":"METHOD_NOT_ALLOWED","message":"DELETE is not possible on /v1/chat/completions; use POST","param":null,"retriable":false,"type":"invalid_request_error"}} (allow: POST)
 405 {"code":"METHOD_NOT_ALLOWED","message":"PUT is not possible on /api/jobs; use GET,HEAD,POST","retriable":false} (allow: GET,HEAD,POST)
 400 {"code":"INVALID_PARAMS","message":"node id 'a.b' contains '.': use letters, digits, dashes and underscores only","retriable":false,"param":"id"}
+404 {"code":"NOT_FOUND","message":"no node beta","retriable":false}
 404 {"code":"NOT_FOUND","message":"no node beta","retriable":false}
 404 {"error":{"code":"NOT_FOUND","message":"no node serves the model 'tine'; did you mean tiny?","param":"model","retriable":false,"type":"not_found_error"}}
 400 {"code":"INVALID_PARAMS","message":"job id 'seven' is not a UUID","retriable":false,"param":"id"}

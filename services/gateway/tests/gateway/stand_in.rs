@@ -84,7 +84,7 @@ impl Cluster {
 
 fn admit(books: &Mutex<Books>, submit: &Submit) -> Result<Admission, ErrorBody> {
     match submit.spec.model.as_str() {
-        "tiny" | "queued" => {}
+        "tiny" | "queued" | "stuck" => {}
         "busy" => {
             let mut error = ErrorBody::new(ErrorCode::AdmissionReject, "the queue is full");
             error.retry_after_ms = Some(1500);
@@ -116,7 +116,8 @@ fn admit(books: &Mutex<Books>, submit: &Submit) -> Result<Admission, ErrorBody> 
             .jobs
             .insert(submit.job, (submit.clone(), JobState::Assigned));
     }
-    let is_queued = submit.spec.model.as_str() == "queued";
+    let is_stuck = submit.spec.model.as_str() == "stuck";
+    let is_queued = is_stuck || submit.spec.model.as_str() == "queued";
     Ok(Admission {
         job: submit.job,
         reader,
@@ -126,7 +127,8 @@ fn admit(books: &Mutex<Books>, submit: &Submit) -> Result<Admission, ErrorBody> 
             Some(_) | None => JobState::Assigned,
         },
         queue_position: if is_queued { 2 } else { 0 },
-        predicted_start_ms: if is_queued { 900 } else { 0 },
+        predicted_start_ms: (!is_stuck).then_some(if is_queued { 900 } else { 0 }),
+        reason: is_stuck.then(|| "no node serves its model now".to_owned()),
         backoff_ms: if is_queued { 300 } else { 0 },
         existed,
     })

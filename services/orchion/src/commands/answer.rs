@@ -201,10 +201,7 @@ impl Screen {
             Happening::Started(started) => self.status.set(waits(started)),
             Happening::Metrics(metrics) => {
                 if let Some(position) = metrics.queue_position.filter(|_| self.text.is_empty()) {
-                    self.status.set(match &metrics.reason {
-                        Some(reason) => format!("{}; {reason}", queued(position)),
-                        None => queued(position),
-                    });
+                    self.status.set(place(position, metrics.reason.as_deref()));
                 }
             }
             Happening::Token(token) => {
@@ -288,6 +285,9 @@ impl Screen {
 }
 
 fn waits(started: &Started) -> String {
+    if started.reason.is_some() {
+        return place(started.queue_position, started.reason.as_deref());
+    }
     if started.predicted_start_ms == 0 {
         return "waiting for the first word".to_owned();
     }
@@ -296,6 +296,13 @@ fn waits(started: &Started) -> String {
         queued(started.queue_position),
         span(started.predicted_start_ms)
     )
+}
+
+fn place(position: u32, reason: Option<&str>) -> String {
+    match reason {
+        Some(reason) => format!("{}; {reason}", queued(position)),
+        None => queued(position),
+    }
 }
 
 fn queued(position: u32) -> String {

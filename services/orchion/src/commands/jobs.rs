@@ -5,7 +5,7 @@ use orchion_contract::job::JobSummary;
 use serde_json::{Value, json};
 
 use super::answer::{OnInterrupt, show};
-use super::{Context, logs, named, query, rows};
+use super::{Context, logs, named, nodes, query, rows};
 use crate::args::{Jobs, JobsCommand, JobsList};
 use crate::exit::Result;
 use crate::follow::Follow;
@@ -32,13 +32,22 @@ pub(super) async fn run(context: &Context, options: Jobs) -> Result<()> {
 
 async fn list(context: &Context, options: JobsList) -> Result<()> {
     let terminal = context.terminal;
+    let node = match options.node {
+        Some(name) => Some(named::node(context, &name).await?),
+        None => None,
+    };
     let query = query(&[
         ("state", options.state.map(|state| state.to_string())),
-        ("node", options.node),
+        ("node", node.clone()),
         ("model", options.model),
         ("limit", Some(options.limit.to_string())),
     ]);
     let document: Value = context.gateway.get(&format!("/api/jobs{query}")).await?;
+    let is_empty = document.as_array().is_some_and(Vec::is_empty);
+    if let Some(node) = node.filter(|_| is_empty) {
+        // A node that never was has no jobs either, and that is to be told.
+        context.gateway.get::<Value>(&nodes::path(&node)).await?;
+    }
     if terminal.json {
         return terminal.document(&document);
     }

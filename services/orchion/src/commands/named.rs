@@ -42,12 +42,23 @@ pub(super) async fn job(context: &Context, name: &JobName) -> Result<JobId> {
     }
 }
 
-/// The node whose id begins with `name`, or whose host has this name; `None`
-/// when there is none.
+/// The id of the node that `name` means; where no listed node fits, the name itself.
 ///
 /// # Errors
 /// When several fit.
-pub(super) fn node<'a>(nodes: &'a [Node], name: &str) -> Result<Option<&'a Node>> {
+pub(super) async fn node(context: &Context, name: &str) -> Result<String> {
+    // Whoever may not list the nodes hears what is said of this one.
+    let Ok(nodes) = context.gateway.get::<Vec<Node>>("/api/nodes").await else {
+        return Ok(name.to_owned());
+    };
+    Ok(find(&nodes, name)?.map_or_else(|| name.to_owned(), |node| node.id.to_string()))
+}
+
+/// The node with this id, or whose id begins so, or whose host has this name.
+fn find<'a>(nodes: &'a [Node], name: &str) -> Result<Option<&'a Node>> {
+    if let Some(node) = nodes.iter().find(|node| node.id.as_str() == name) {
+        return Ok(Some(node));
+    }
     let is_it = |node: &&Node| node.id.as_str().starts_with(name) || node.hostname == name;
     let found: Vec<&Node> = nodes.iter().filter(is_it).collect();
     let ids: Vec<&str> = found.iter().map(|node| node.id.as_str()).collect();
@@ -93,16 +104,21 @@ mod tests {
             node_of("ab12", "kitchen"),
             node_of("ab34", "attic"),
             node_of("cd56", "attic"),
+            node_of("ab", "shed"),
         ]))
         .unwrap();
         let id = |name: &str| {
-            let found = node(&nodes, name).map_err(|failure| failure.message);
+            let found = find(&nodes, name).map_err(|failure| failure.message);
             found.map(|node| node.map(|node| node.id.to_string()))
         };
         assert_eq!(id("ab1"), Ok(Some("ab12".to_owned())));
         assert_eq!(id("kitchen"), Ok(Some("ab12".to_owned())));
         assert_eq!(id("cellar"), Ok(None));
-        assert_eq!(id("ab"), Err("ab may be 2 of them: ab12, ab34".to_owned()));
+        assert_eq!(id("ab"), Ok(Some("ab".to_owned())));
+        assert_eq!(
+            id("a"),
+            Err("a may be 3 of them: ab12, ab34, ab".to_owned())
+        );
         assert!(id("attic").is_err());
     }
 }

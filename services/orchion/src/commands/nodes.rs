@@ -32,14 +32,8 @@ async fn list(context: &Context) -> Result<()> {
 
 async fn detail(context: &Context, name: &str) -> Result<()> {
     let terminal = context.terminal;
-    let document: Value = match whole(context, name).await {
-        Ok(document) => document,
-        Err(failure) if failure.kind == Kind::NotFound => {
-            let id = longer(context, name).await?;
-            whole(context, &id.ok_or(failure)?).await?
-        }
-        Err(failure) => return Err(failure),
-    };
+    let shown = path(&named::node(context, name).await?);
+    let document: Value = context.gateway.get(&shown).await?;
     if terminal.json {
         return terminal.document(&document);
     }
@@ -47,18 +41,7 @@ async fn detail(context: &Context, name: &str) -> Result<()> {
     terminal.line(&show::nodes::detail(&node, now_ms(), terminal.colour()))
 }
 
-/// The node with this id.
-async fn whole(context: &Context, id: &str) -> Result<Value> {
-    let path = format!("/api/nodes/{}", encoded(id));
-    context.gateway.get(&path).await
-}
-
-/// The id that `name` is the beginning of, or that of the host.
-async fn longer(context: &Context, name: &str) -> Result<Option<String>> {
-    // Whoever may not list the nodes hears what was said of this one.
-    let Ok(nodes) = context.gateway.get::<Vec<Node>>("/api/nodes").await else {
-        return Ok(None);
-    };
-    let node = named::node(&nodes, name)?;
-    Ok(node.map(|node| node.id.to_string()))
+/// Where the gateway shows the node with this id.
+pub(super) fn path(id: &str) -> String {
+    format!("/api/nodes/{}", encoded(id))
 }

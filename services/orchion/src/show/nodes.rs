@@ -1,6 +1,6 @@
 //! Nodes on the terminal.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use orchion_contract::node::{Gpu, Node, NodeState, Replica};
 
@@ -112,16 +112,27 @@ fn yes_no(yes: bool) -> Cell {
     }
 }
 
+/// Slots that can be used now.
 fn slots(replicas: &[Replica]) -> u32 {
-    replicas.iter().map(|replica| replica.slots).sum()
+    let ready = replicas.iter().filter(|replica| replica.ready);
+    ready.map(|replica| replica.slots).sum()
 }
 
-/// Each model once, by name; of many the first ones.
+/// Each model once, by name; of many the first ones. One that no engine has
+/// ready is marked.
 fn models(replicas: &[Replica]) -> String {
     const SHOWN: usize = 3;
-    let names: BTreeSet<&str> = replicas.iter().map(|one| one.model.as_str()).collect();
+    let mut names: BTreeMap<&str, bool> = BTreeMap::new();
+    for replica in replicas {
+        *names.entry(replica.model.as_str()).or_default() |= replica.ready;
+    }
     let first = names.iter().take(SHOWN);
-    let mut shown: Vec<String> = first.copied().map(str::to_owned).collect();
+    let mut shown: Vec<String> = first
+        .map(|(name, is_ready)| match is_ready {
+            true => (*name).to_owned(),
+            false => format!("{name} (not ready)"),
+        })
+        .collect();
     if names.len() > SHOWN {
         shown.push(format!("{} more", names.len() - SHOWN));
     }
@@ -147,9 +158,9 @@ mod tests {
 
     fn nodes() -> Vec<Node> {
         let gpu = json!({"name": "NVIDIA H200", "memory_total_bytes": 151_397_597_184_u64});
-        let replica = |model: &str| {
+        let replica = |model: &str, ready: bool| {
             json!({
-                "id": "r0", "model": model, "slots": 4, "ctx": 8192, "ready": true,
+                "id": "r0", "model": model, "slots": 4, "ctx": 8192, "ready": ready,
                 "engine": {"kind": "llamacpp", "version": "b6900"}, "continuation": "ids",
             })
         };
@@ -168,7 +179,7 @@ mod tests {
                 "online",
                 99_500,
                 json!({"memory": {"total_bytes": 137_438_953_472_u64}, "gpus": [gpu.clone(), gpu]}),
-                json!([replica("qwen3-8b"), replica("zeta")]),
+                json!([replica("qwen3-8b", true), replica("zeta", false)]),
             ),
             node("pi-kitchen", "pi", "lost", 1_000, json!({}), json!([])),
         ]))
@@ -178,9 +189,9 @@ mod tests {
     #[test]
     fn a_table_of_nodes() {
         insta::assert_snapshot!(table(&nodes(), 100_000, false), @r"
-        NODE         HOST   STATE    MODELS           SLOTS   MEMORY    GPU                      SEEN
-        workshop     big    online   qwen3-8b, zeta   8       128 GiB   2x NVIDIA H200 141 GiB   now
-        pi-kitchen   pi     lost     -                0       0 B       -                        1m 39s ago
+        NODE         HOST   STATE    MODELS                       SLOTS   MEMORY    GPU                      SEEN
+        workshop     big    online   qwen3-8b, zeta (not ready)   4       128 GiB   2x NVIDIA H200 141 GiB   now
+        pi-kitchen   pi     lost     -                            0       0 B       -                        1m 39s ago
         ");
     }
 
@@ -216,7 +227,7 @@ mod tests {
 
         MODEL      ENGINE     VERSION   SLOTS   CONTEXT   READY
         qwen3-8b   llamacpp   b6900     4       8192      yes
-        zeta       llamacpp   b6900     4       8192      yes
+        zeta       llamacpp   b6900     4       8192      no
         ");
     }
 }

@@ -426,12 +426,13 @@ impl Holder {
                 reader: record.reader.clone(),
                 state: record.state,
                 queue_position: 0,
-                predicted_start_ms: 0,
+                predicted_start_ms: Some(0),
+                reason: None,
                 backoff_ms: 0,
                 existed: true,
             });
         }
-        let (position, start) = self.outlook.admitted(&self.state, id, self.at.now);
+        let wait = self.outlook.admitted(&self.state, id, self.at.now);
         let job = self.state.job(id)?;
         let (reader, state) = (job.record.reader.clone(), job.record.state);
         let model = job.record.model.clone();
@@ -439,8 +440,9 @@ impl Holder {
             job: *id,
             reader,
             state,
-            queue_position: position,
-            predicted_start_ms: start,
+            queue_position: wait.position,
+            predicted_start_ms: wait.start_ms,
+            reason: wait.reason,
             backoff_ms: self.backoff_ms(&model),
             existed: false,
         })

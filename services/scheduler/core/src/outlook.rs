@@ -52,6 +52,25 @@ struct Told {
     event: Option<ProgressEvent>,
 }
 
+/// How a newcomer waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wait {
+    /// Queued jobs that go first.
+    pub position: u32,
+    /// Milliseconds from now; `None` while no replica could take it.
+    pub start_ms: Option<u64>,
+    /// Why no replica could take it, were all of them idle.
+    pub reason: Option<String>,
+}
+
+impl Wait {
+    const NONE: Self = Self {
+        position: 0,
+        start_ms: Some(0),
+        reason: None,
+    };
+}
+
 impl Outlook {
     /// The queue of a pool run forward, as new as newcomers need it.
     pub fn forecast(&mut self, state: &ClusterState, model: &ModelName, now: Now) -> &Forecast {
@@ -65,12 +84,12 @@ impl Outlook {
         &pool.forecast
     }
 
-    /// When a waiting job starts, in milliseconds from now; 0 for one that does
-    /// not wait. What is answered here counts as told.
-    pub fn admitted(&mut self, state: &ClusterState, id: &JobId, now: Now) -> (u32, u64) {
+    /// Where a newcomer waits, and for how long. What is answered here counts as told.
+    pub fn admitted(&mut self, state: &ClusterState, id: &JobId, now: Now) -> Wait {
         let Some((job, position)) = state.job(id).zip(state.position(id)) else {
-            return (0, 0);
+            return Wait::NONE;
         };
+        let reason = stuck_because(state, job, now);
         let model = job.record.model.clone();
         let start = self
             .forecast(state, &model, now)
@@ -82,10 +101,11 @@ impl Outlook {
             event: None,
         };
         let told = *self.told.entry(*id).or_insert(told);
-        (
-            told.position.min(position),
-            millis(told.start.saturating_sub(now)),
-        )
+        Wait {
+            position: told.position.min(position),
+            start_ms: start_ms(told.start.saturating_sub(now), reason.as_deref()),
+            reason,
+        }
     }
 
     /// A job waits again; what it is told next says why.
@@ -116,7 +136,7 @@ impl Outlook {
             state: record.state,
             queue_position: None,
             queue_depth: depth(state, &record.model),
-            predicted_start_ms: 0,
+            predicted_start_ms: Some(0),
             on_time_probability: None,
             tokens_per_s: state.experience().tokens_per_s(&record.model, &key),
             event: None,
@@ -155,11 +175,9 @@ impl Outlook {
             state: record.state,
             queue_position: position,
             queue_depth: depth(state, &record.model),
-            predicted_start_ms: millis(wait),
-            on_time_probability: match reason {
-                Some(_) => None,
-                None => on_time(state, job, position.unwrap_or_default(), wait, now),
-            },
+            predicted_start_ms: start_ms(wait, reason.as_deref()),
+            on_time_probability: on_time(state, job, position.unwrap_or_default(), wait, now)
+                .filter(|_| reason.is_none()),
             tokens_per_s: runs_at
                 .and_then(|key| state.experience().tokens_per_s(&record.model, &key)),
             event: None,
@@ -255,11 +273,9 @@ impl Outlook {
             state: JobState::Pending,
             queue_position: Some(estimate.position),
             queue_depth: depth(state, &job.record.model),
-            predicted_start_ms: millis(wait),
-            on_time_probability: match reason {
-                Some(_) => None,
-                None => on_time(state, job, estimate.position, wait, now),
-            },
+            predicted_start_ms: start_ms(wait, reason.as_deref()),
+            on_time_probability: on_time(state, job, estimate.position, wait, now)
+                .filter(|_| reason.is_none()),
             tokens_per_s: None,
             event,
             reason,
@@ -325,6 +341,11 @@ fn on_time(
     let slack = left - f64_of(millis(wait)) - work;
     let spread = off * (f64::from(position) + 1.0).sqrt();
     Some(1.0 / (1.0 + (-slack / spread).exp()))
+}
+
+/// What is told of a start: nothing while the job cannot start at all.
+fn start_ms(wait: Duration, stuck: Option<&str>) -> Option<u64> {
+    stuck.is_none().then(|| millis(wait))
 }
 
 fn depth(state: &ClusterState, model: &ModelName) -> u32 {

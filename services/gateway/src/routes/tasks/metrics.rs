@@ -136,7 +136,7 @@ impl Metrics {
             queue_depth: known.map(|known| known.queue_depth),
             predicted_start_ms: known
                 .filter(|_| waits)
-                .map(|known| known.predicted_start_ms),
+                .and_then(|known| known.predicted_start_ms),
             on_time_probability: known.and_then(|known| known.on_time_probability),
             tokens_per_s: self
                 .rate(now)
@@ -175,7 +175,7 @@ mod tests {
             state: JobState::Pending,
             queue_position: Some(position),
             queue_depth: 9,
-            predicted_start_ms: 700,
+            predicted_start_ms: Some(700),
             on_time_probability: Some(0.9),
             tokens_per_s: Some(40.0),
             event: None,

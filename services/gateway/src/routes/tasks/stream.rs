@@ -105,12 +105,16 @@ impl TaskStream {
     }
 
     fn started(&mut self, summary: &JobSummary) {
-        let started = json!({
+        let told = summary.progress.as_ref();
+        let mut started = json!({
             "queue_position": summary.queue_position.unwrap_or_default(),
-            "predicted_start_ms": summary.progress.as_ref().map_or(0, |told| told.predicted_start_ms),
+            "predicted_start_ms": told.and_then(|told| told.predicted_start_ms).unwrap_or_default(),
             "model": summary.model,
             "state": summary.state,
         });
+        if let Some(reason) = told.and_then(|told| told.reason.as_ref()) {
+            started["reason"] = json!(reason);
+        }
         event(&mut self.out, "started", None, &started);
     }
 

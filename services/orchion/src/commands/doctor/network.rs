@@ -1,6 +1,6 @@
 //! Checks of what should answer: NATS, the gateway, engines.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hyper::Method;
@@ -17,6 +17,8 @@ use crate::gateway::Gateway;
 use crate::http::{self, Base, Request};
 use crate::nats;
 
+/// Waiting jobs that are looked at one by one.
+const LOOKED_AT: usize = 20;
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The server's greeting tells what it can; no user is needed for it.
@@ -101,8 +103,10 @@ pub(super) async fn gateway(gateway: &Gateway) -> Vec<Check> {
         Ok(found) => {
             checks.push(nodes(&found));
             let path = "/api/jobs?state=pending&limit=1000";
-            let jobs = list::<JobSummary>(gateway, "jobs", path).await;
-            checks.push(jobs.map_or_else(|check| check, |jobs| waiting(&jobs, &found)));
+            checks.push(match list::<JobSummary>(gateway, "jobs", path).await {
+                Ok(jobs) => waiting(jobs.len(), &oldest(gateway, &jobs).await),
+                Err(check) => check,
+            });
         }
         Err(check) => checks.push(check),
     }
@@ -120,33 +124,38 @@ async fn list<T: DeserializeOwned>(
     listed.map_err(|failure| Check::fail(name, failure.message, failure.next.unwrap_or_default()))
 }
 
-/// Jobs that wait for a model which no replica has now.
-fn waiting(jobs: &[JobSummary], nodes: &[Node]) -> Check {
+/// Those of the listed jobs that wait longest, with what is known of their future.
+async fn oldest(gateway: &Gateway, newest_first: &[JobSummary]) -> Vec<JobSummary> {
+    let mut oldest = Vec::new();
+    for job in newest_first.iter().rev().take(LOOKED_AT) {
+        // One that has ended since does not wait.
+        oldest.extend(gateway.get(&format!("/api/jobs/{}", job.id)).await);
+    }
+    oldest
+}
+
+/// Jobs that no replica can take, not even an idle one.
+fn waiting(count: usize, oldest: &[JobSummary]) -> Check {
     const NAME: &str = "jobs";
-    let online = nodes.iter().filter(|node| node.state == NodeState::Online);
-    let served: BTreeSet<&ModelName> = online
-        .flat_map(|node| &node.replicas)
-        .filter(|replica| replica.ready)
-        .map(|replica| &replica.model)
-        .collect();
-    let mut stranded: BTreeMap<&ModelName, usize> = BTreeMap::new();
-    for job in jobs.iter().filter(|job| !served.contains(&job.model)) {
-        *stranded.entry(&job.model).or_default() += 1;
+    let mut stuck: BTreeMap<(&ModelName, &str), usize> = BTreeMap::new();
+    for job in oldest {
+        let progress = job.progress.as_ref();
+        if let Some(reason) = progress.and_then(|told| told.reason.as_deref()) {
+            *stuck.entry((&job.model, reason)).or_default() += 1;
+        }
     }
-    if stranded.is_empty() {
-        return Check::ok(NAME, format!("{} waiting", jobs.len()));
+    let waiting = format!("{count} waiting");
+    if stuck.is_empty() {
+        return Check::ok(NAME, waiting);
     }
-    let counts = stranded
+    let stuck = stuck
         .iter()
-        .map(|(model, count)| format!("{count} for {model}"));
-    let counts: Vec<_> = counts.collect();
+        .map(|((model, reason), jobs)| format!("{jobs} for {model}: {reason}"));
+    let stuck: Vec<_> = stuck.collect();
     Check::warn(
         NAME,
-        format!(
-            "waiting, and no replica has the model now: {}",
-            counts.join(", ")
-        ),
-        "start an engine with that model, or end them with `orchion jobs cancel ID`; `orchion jobs --state pending` lists them",
+        format!("{waiting}, of which nobody can take {}", stuck.join("; ")),
+        "`orchion explain ID` says more, `orchion jobs --state pending` lists them; start an engine that can, or end them with `orchion jobs cancel ID`",
     )
 }
 
@@ -224,42 +233,31 @@ mod tests {
     use crate::commands::doctor::Verdict;
     use serde_json::json;
 
-    fn node(state: &str) -> Node {
-        let sample = include_str!("../../../../../libs/contract/samples/node.json");
-        let mut node: Value = serde_json::from_str(sample).unwrap();
-        node["state"] = state.into();
-        node["replicas"][0]["model"] = "tiny".into();
-        node["replicas"][0]["ready"] = true.into();
-        serde_json::from_value(node).unwrap()
-    }
-
-    fn job(model: &str) -> JobSummary {
+    fn job(model: &str, reason: Option<&str>) -> JobSummary {
         let sample = include_str!("../../../../../libs/contract/samples/job-summary.json");
         let mut job: Value = serde_json::from_str(sample).unwrap();
         job["model"] = json!(model);
+        let progress = include_str!("../../../../../libs/contract/samples/job-progress.json");
+        job["progress"] = serde_json::from_str(progress).unwrap();
+        job["progress"]["reason"] = json!(reason);
         serde_json::from_value(job).unwrap()
     }
 
     #[test]
-    fn jobs_that_no_replica_waits_for_are_counted_by_model() {
-        let jobs = [job("tiny"), job("large"), job("large")];
-        let check = waiting(&jobs, &[node("online")]);
+    fn jobs_that_nobody_can_take_are_counted_by_model_and_reason() {
+        let gone = Some("no node serves its model now");
+        let jobs = [job("tiny", None), job("large", gone), job("large", gone)];
+        let check = waiting(30, &jobs);
         assert_eq!(check.verdict, Verdict::Warn);
         assert_eq!(
             check.found,
-            "waiting, and no replica has the model now: 2 for large"
-        );
-        let check = waiting(&jobs, &[node("lost")]);
-        assert!(
-            check.found.ends_with(": 2 for large, 1 for tiny"),
-            "{}",
-            check.found
+            "30 waiting, of which nobody can take 2 for large: no node serves its model now"
         );
     }
 
     #[test]
     fn jobs_that_only_wait_for_their_turn_are_well() {
-        let check = waiting(&[job("tiny")], &[node("online")]);
+        let check = waiting(1, &[job("tiny", None)]);
         assert_eq!(
             (check.verdict, check.found.as_str()),
             (Verdict::Ok, "1 waiting")

@@ -188,7 +188,7 @@ fn a_waiting_job_is_told_where_it_stands_until_it_starts() {
     let told = progress(&charge.effects());
     assert_eq!(
         (told[0].state, told[0].predicted_start_ms),
-        (JobState::Assigned, 0)
+        (JobState::Assigned, Some(0))
     );
     charge.pass(ms(2000));
     assert!(progress(&charge.effects()).is_empty(), "nothing waits");

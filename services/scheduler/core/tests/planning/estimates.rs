@@ -149,7 +149,7 @@ fn a_waiting_job_is_told_once_a_second_and_when_it_moves() {
     let seen = &first[&jobs[1]];
     assert_eq!(
         (seen.queue_position, seen.predicted_start_ms),
-        (Some(1), 4000)
+        (Some(1), Some(4000))
     );
     assert_eq!((seen.queue_depth, seen.event), (2, None));
     cluster.now += Duration::from_millis(500);
@@ -157,11 +157,11 @@ fn a_waiting_job_is_told_once_a_second_and_when_it_moves() {
     cluster.state.remove(&jobs[0]);
     let moved = told(&mut outlook, &cluster);
     assert_eq!(moved[&jobs[1]].queue_position, Some(0));
-    assert_eq!(moved[&jobs[1]].predicted_start_ms, 1500);
+    assert_eq!(moved[&jobs[1]].predicted_start_ms, Some(1500));
     cluster.now += SECOND;
     assert_eq!(
         told(&mut outlook, &cluster)[&jobs[1]].predicted_start_ms,
-        500
+        Some(500)
     );
 }
 
@@ -179,7 +179,7 @@ fn who_starts_is_told_so_once() {
     );
     assert_eq!(
         (seen.predicted_start_ms, seen.tokens_per_s),
-        (0, Some(100.0))
+        (Some(0), Some(100.0))
     );
     assert!(outlook.starts(&cluster.state, &jobs[0], 9).is_none());
 }
@@ -197,7 +197,7 @@ fn a_rise_is_named() {
         (seen.queue_position, seen.event),
         (Some(1), Some(ProgressEvent::Overtaken))
     );
-    assert_eq!(seen.predicted_start_ms, 3000);
+    assert_eq!(seen.predicted_start_ms, Some(3000));
     // The one before it takes far longer than it should.
     cluster.now += 4 * SECOND;
     let seen = &told(&mut outlook, &cluster)[&batch];
@@ -234,9 +234,13 @@ fn a_job_that_no_replica_can_take_is_told_why_until_one_can() {
         let explained = explain(&cluster.state, &job, cluster.now, 0).unwrap();
         let is_stuck = said.reason.is_some();
         // Who cannot be taken has no chance and no start.
-        for told in [said.on_time_probability, asked.on_time_probability] {
-            assert!(told.is_none() || !is_stuck);
+        for told in [&said, &asked] {
+            assert!(told.on_time_probability.is_none() || !is_stuck);
+            assert_eq!(told.predicted_start_ms.is_none(), is_stuck);
         }
+        let entered = outlook.admitted(&cluster.state, &job, cluster.now);
+        assert_eq!(entered.start_ms, said.predicted_start_ms);
+        assert_eq!(entered.reason, said.reason);
         assert_eq!(explained.predicted_start_ms.is_none(), is_stuck);
         said.reason.unwrap_or_default()
     };
@@ -308,9 +312,10 @@ proptest! {
                     let class = if batch { Priority::Batch } else { Priority::Interactive };
                     let id = cluster.enter(n, |spec| spec.priority = class);
                     settle(&mut cluster, &mut outlook);
-                    let (position, start) = outlook.admitted(&cluster.state, &id, cluster.now);
-                    if cluster.state.position(&id).is_some() {
-                        last.insert(id, (position, cluster.now + Duration::from_millis(start)));
+                    let wait = outlook.admitted(&cluster.state, &id, cluster.now);
+                    prop_assert_eq!(wait.start_ms.is_none(), wait.reason.is_some());
+                    if let Some(start) = wait.start_ms.filter(|_| cluster.state.position(&id).is_some()) {
+                        last.insert(id, (wait.position, cluster.now + Duration::from_millis(start)));
                     }
                 }
                 Deed::End => {
@@ -336,7 +341,11 @@ proptest! {
             for (id, said) in told(&mut outlook, &cluster) {
                 let position = said.queue_position.unwrap();
                 prop_assert_eq!(Some(position), cluster.state.position(&id), "a position is never a lie");
-                let start = cluster.now + Duration::from_millis(said.predicted_start_ms);
+                let Some(start) = said.predicted_start_ms else {
+                    prop_assert!(said.reason.is_some());
+                    continue;
+                };
+                let start = cluster.now + Duration::from_millis(start);
                 if let Some((before, at)) = last.insert(id, (position, start))
                     && said.event.is_none()
                 {
