@@ -48,6 +48,8 @@ pub(crate) struct Agent {
     attempts: BTreeMap<RunningAttempt, Attempt>,
     runs: u64,
     engine: u32,
+    /// The HTTP status that its engine has for every new request.
+    pub(crate) sick: Option<u16>,
     is_telling: bool,
     is_registering: bool,
     is_known: bool,
@@ -117,6 +119,7 @@ impl Agent {
             attempts: BTreeMap::new(),
             runs: 0,
             engine: 0,
+            sick: None,
             is_telling: false,
             is_registering: false,
             is_known: false,

@@ -78,6 +78,8 @@ pub enum What {
     Late(Role, usize),
     /// The engine of a node dies and is started again.
     Engine(usize),
+    /// The engine of a node lives, and answers every new request with this HTTP status.
+    Sick(usize, u16),
     /// So many messages in a thousand are lost.
     Loss(u64),
     /// So many in a thousand come twice.
@@ -103,6 +105,7 @@ impl What {
             Self::Stall(..) => "stall",
             Self::Late(..) => "late",
             Self::Engine(_) => "engine",
+            Self::Sick(..) => "sick engine",
             Self::Loss(_) => "loss",
             Self::Twice(_) => "twice",
             Self::Slow(_) => "slow",
@@ -148,8 +151,23 @@ impl Scenario {
             let fault = scenario.late(&mut random);
             scenario.faults.push(fault);
         }
+        let mut random = Random::new(seed, 5);
+        if count > 0 && random.chance(300) {
+            let fault = scenario.sick(&mut random);
+            scenario.faults.push(fault);
+        }
         scenario.faults.sort_by_key(|fault| fault.at_ms);
         scenario
+    }
+
+    /// An engine that is broken for whatever it is asked, or says "later".
+    fn sick(&self, random: &mut Random) -> Fault {
+        let status = if random.chance(500) { 500 } else { 503 };
+        Fault {
+            at_ms: random.between(500, ACTIVE / MS),
+            for_ms: random.between(100, 10_000),
+            what: What::Sick(random.below(self.slots.len()), status),
+        }
     }
 
     /// What a scheduler sends arrives after its lease, when its successor has begun.
@@ -289,6 +307,7 @@ impl fmt::Display for What {
             Self::Stall(role, n) => write!(f, "stall {role} {n}"),
             Self::Late(role, n) => write!(f, "late {role} {n}"),
             Self::Engine(n) => write!(f, "engine {n}"),
+            Self::Sick(n, status) => write!(f, "sick {n} {status}"),
             Self::Loss(n) => write!(f, "loss {n}"),
             Self::Twice(n) => write!(f, "twice {n}"),
             Self::Slow(n) => write!(f, "slow {n}"),
@@ -342,7 +361,7 @@ impl FromStr for Scenario {
                 | What::Cut(role, n)
                 | What::Stall(role, n)
                 | What::Late(role, n) => (role, n),
-                What::Engine(n) => (Role::Agent, n),
+                What::Engine(n) | What::Sick(n, _) => (Role::Agent, n),
                 What::Loss(_) | What::Twice(_) | What::Slow(_) | What::Nats(_) | What::Full => {
                     continue;
                 }
@@ -404,6 +423,7 @@ fn what_of(words: &[&str]) -> anyhow::Result<What> {
         ["stall", name, n] => What::Stall(role(name)?, n.parse()?),
         ["late", name, n] => What::Late(role(name)?, n.parse()?),
         ["engine", n] => What::Engine(n.parse()?),
+        ["sick", n, status] => What::Sick(n.parse()?, status.parse()?),
         ["loss", n] => What::Loss(n.parse()?),
         ["twice", n] => What::Twice(n.parse()?),
         ["slow", n] => What::Slow(n.parse()?),

@@ -1,6 +1,6 @@
 //! Some lives in every run of the tests; the many are a stage of their own.
 
-use orchion_simulator::{Scenario, live};
+use orchion_simulator::{Fault, Scenario, What, live};
 use std::path::Path;
 
 /// The stage `simulate` lives thousands; these few show that nothing is broken outright.
@@ -12,6 +12,27 @@ fn the_first_lives_keep_every_promise() {
         let life = live(&Scenario::of(seed), None);
         assert_eq!(life.violation, None, "seed {seed}");
         assert!(life.counts.admitted > 0, "seed {seed} had no work");
+    }
+}
+
+#[test]
+fn while_the_engine_of_one_node_is_sick_no_job_fails() {
+    for (seed, status) in (0..SEEDS).flat_map(|seed| [(seed, 500), (seed, 503)]) {
+        let mut scenario = Scenario::of(seed);
+        scenario.queue_capacity = 1024;
+        scenario.faults = vec![Fault {
+            at_ms: 1_000,
+            for_ms: 30_000,
+            what: What::Sick(0, status),
+        }];
+        let life = live(&scenario, None);
+        assert_eq!(life.violation, None, "seed {seed}, status {status}");
+        let ends = &life.counts.ends;
+        let failed: u64 = ["exhausted", "failed"]
+            .map(|how| ends.get(how).copied().unwrap_or_default())
+            .iter()
+            .sum();
+        assert_eq!(failed, 0, "seed {seed}, status {status}: {ends:?}");
     }
 }
 

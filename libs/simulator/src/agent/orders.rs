@@ -204,7 +204,13 @@ impl Agent {
         }
         attempt.writer = Some(writer);
         attempt.source &= !attempt.makes_room;
-        if attempt.source && self.replica.ready {
+        if let Some(status) = self.sick.filter(|_| attempt.source && self.replica.ready) {
+            attempt.source = false;
+            attempt.fail(ErrorBody {
+                engine_status: Some(status),
+                ..ErrorBody::new(ErrorCode::WorkerReset, "the engine has no answer")
+            });
+        } else if attempt.source && self.replica.ready {
             let (run, engine) = (attempt.run, self.engine);
             let prefill = net.prefill();
             net.later(

@@ -62,6 +62,7 @@ impl World {
                     agent.engine_dies(&mut self.net, length);
                 }
             }
+            What::Sick(n, status) => self.engine_says(n, Some(status)),
             What::Loss(per_mille) => self.net.weather.loss = per_mille,
             What::Twice(per_mille) => self.net.weather.twice = per_mille,
             What::Slow(ms) => self.net.weather.slow_ms = ms,
@@ -92,11 +93,20 @@ impl World {
                 }
             }
             What::Cut(..) | What::Stall(..) | What::Late(..) | What::Engine(_) => {}
+            What::Sick(n, _) => self.engine_says(n, None),
             What::Loss(_) => self.net.weather.loss = 0,
             What::Twice(_) => self.net.weather.twice = 0,
             What::Slow(_) => self.net.weather.slow_ms = 0,
             What::Nats(lost) => self.restart_server(fault.at_ms, lost),
             What::Full => self.net.server.is_full = false,
+        }
+    }
+
+    /// What the engine of a node answers instead of answers.
+    fn engine_says(&mut self, n: usize, status: Option<u16>) {
+        let process = self.process(Role::Agent, n);
+        if let Body::Agent(agent) = &mut self.bodies[process] {
+            agent.sick = status;
         }
     }
 
