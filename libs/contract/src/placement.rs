@@ -15,8 +15,9 @@ pub const MAX_DECISIONS: usize = 8;
 
 /// Where a caller wants a job to run.
 ///
-/// A place is the name of a pool (the model), of a node, or of one replica as
-/// `node/replica`.
+/// A place is the name of a pool (the model), of a node (its id or the name of its
+/// host), or of one replica as `node/replica`. A name of which nothing is there keeps
+/// nothing away, and counts as soon as something is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default)]
 pub struct PlacementSpec {

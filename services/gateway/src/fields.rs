@@ -68,6 +68,8 @@ impl Fields {
             // Place and kind only: the body may hold a prompt.
             let what = match error.classify() {
                 serde_json::error::Category::Eof => "ends too early",
+                // The library names this by its text only.
+                _ if error.to_string().starts_with("recursion limit") => "is nested too deeply",
                 serde_json::error::Category::Syntax
                 | serde_json::error::Category::Data
                 | serde_json::error::Category::Io => "is no valid JSON",

@@ -120,13 +120,13 @@ pub(crate) struct Sampling {
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
     /// Most tokens to generate
-    #[arg(long, value_name = "COUNT", value_parser = values::count)]
+    #[arg(long, value_name = "COUNT", value_parser = values::count, allow_negative_numbers = true)]
     pub(crate) max_tokens: Option<u32>,
     /// How freely to choose; 0 always takes the likeliest token
     #[arg(long, value_name = "NUMBER", value_parser = values::number)]
     pub(crate) temperature: Option<f64>,
     /// Seed of the sampler, for equal answers to equal questions
-    #[arg(long, value_name = "NUMBER", value_parser = values::seed)]
+    #[arg(long, value_name = "NUMBER", value_parser = values::seed, allow_negative_numbers = true)]
     pub(crate) seed: Option<u64>,
 }
 

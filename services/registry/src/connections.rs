@@ -59,8 +59,9 @@ pub(crate) async fn start(config: &orchion_bus::Config, tasks: &Tasks) -> anyhow
     let (known, since) = watch::channel(None);
     let system = System::connect(config).await?;
     let Some(system) = system else {
-        tracing::info!(
-            "no nats.system_user is configured: a node that dies is noticed by its silence only"
+        tracing::warn!(
+            "no nats.system_user is configured: a node that dies is noticed by its silence only, after registry.heartbeat_timeout; \
+             with nats/loopback.conf the user is called liveness"
         );
         return Ok(Watching {
             news,

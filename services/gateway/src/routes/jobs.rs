@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::logs::query_logs;
-use super::nodes::node_id;
+use super::nodes::{self, node_id};
 use super::tasks::{self, Accepted, TaskRequest};
 use crate::error::{Error, Result};
 use crate::fields::Fields;
@@ -67,6 +67,7 @@ impl From<JobSummary> for JobView {
     responses(
         (status = 200, description = "The jobs", body = Vec<JobView>),
         (status = 400, description = "A parameter is not as it must be", body = ErrorBody),
+        (status = 404, description = "No such node", body = ErrorBody),
     ))]
 pub(crate) async fn list(
     State(gateway): State<Arc<Gateway>>,
@@ -178,7 +179,7 @@ pub(crate) async fn logs(
 /// The jobs that a filter lets through.
 ///
 /// # Errors
-/// When the scheduler is away.
+/// When the scheduler is away, or there is no node of that name.
 pub(crate) async fn views(gateway: &Gateway, filter: &ListJobs) -> Result<Vec<JobView>> {
     let patience = gateway.config.patience.get();
     let asked = gateway
@@ -187,6 +188,9 @@ pub(crate) async fn views(gateway: &Gateway, filter: &ListJobs) -> Result<Vec<Jo
     let list = asked
         .await
         .map_err(|error| Error::from_bus(error, "scheduler"))?;
+    if let Some(node) = filter.node.as_ref().filter(|_| list.jobs.is_empty()) {
+        nodes::known(gateway, node).await?;
+    }
     Ok(list.jobs.into_iter().map(JobView::from).collect())
 }
 

@@ -44,7 +44,7 @@ pub(crate) async fn get(
 ///
 /// # Errors
 /// When there is no such node, or the registry does not answer.
-async fn known(gateway: &Gateway, id: &NodeId) -> Result<Node> {
+pub(crate) async fn known(gateway: &Gateway, id: &NodeId) -> Result<Node> {
     let asked = gateway.bus.ask_patiently(&rpc::GET_NODE, &(), id, PATIENCE);
     asked
         .await
@@ -63,16 +63,11 @@ pub(crate) async fn jobs(
     State(gateway): State<Arc<Gateway>>,
     Path(id): Path<String>,
 ) -> Result<Json<Vec<JobView>>> {
-    let id = node_id(&id, "id")?;
     let filter = ListJobs {
-        node: Some(id.clone()),
+        node: Some(node_id(&id, "id")?),
         ..ListJobs::default()
     };
-    let jobs = views(&gateway, &filter).await?;
-    if jobs.is_empty() {
-        known(&gateway, &id).await?;
-    }
-    Ok(Json(jobs))
+    Ok(Json(views(&gateway, &filter).await?))
 }
 
 /// Reads a node's id.

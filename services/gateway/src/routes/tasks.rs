@@ -86,8 +86,13 @@ pub(crate) async fn create(State(gateway): State<Arc<Gateway>>, request: Request
 pub(crate) async fn submit(gateway: &Gateway, task: Task, extensions: &Extensions) -> Result {
     let Task { job, mut spec } = task;
     large::pass_by_reference(gateway, &mut spec).await?;
-    // An id in the body says the same, and more plainly.
-    let named = Named::of(extensions).filter(|_| job.is_none());
+    let named = Named::of(extensions);
+    if job.is_some() && named.is_some() {
+        return Err(Error::invalid(
+            "Idempotency-Key",
+            "`task_id` and `Idempotency-Key` both name the task; send one of them",
+        ));
+    }
     let submit = Submit {
         job: job.or(named).unwrap_or_else(JobId::now),
         reader: ReaderId::tasks(),

@@ -87,6 +87,17 @@ async fn a_key_with_another_body_is_a_conflict_and_another_key_another_job() {
 }
 
 #[tokio::test]
+async fn two_names_for_one_task_are_refused() {
+    let mut cluster = Cluster::start().await;
+    let gateway = cluster.gateway().await;
+    let id = "01900000-0000-7000-8000-000000000001";
+    let task = json!({"model": "tiny", "prompt": "a", "task_id": id});
+    let answer = post(&gateway, "/v1/tasks", &task, "k").await;
+    insta::assert_snapshot!(shown(&answer), @r#"400 {"code":"INVALID_PARAMS","message":"`task_id` and `Idempotency-Key` both name the task; send one of them","retriable":false,"param":"Idempotency-Key"}"#);
+    assert!(cluster.has_no_submission());
+}
+
+#[tokio::test]
 async fn a_bad_key_is_refused() {
     let mut cluster = Cluster::start().await;
     let gateway = cluster.gateway().await;

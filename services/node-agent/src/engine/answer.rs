@@ -132,7 +132,7 @@ impl Answer {
         };
         let usage = self.seen.usage.map(|usage| {
             let prompt_tokens = match self.prompt {
-                Prompt::Without(beginning) => usage.prompt_tokens.saturating_sub(beginning),
+                Prompt::Without(beginning) => without(beginning, usage.prompt_tokens),
                 Prompt::Is(tokens) => tokens,
             };
             let cached = usage.cached_tokens();
@@ -146,6 +146,15 @@ impl Answer {
             finish_reason,
             usage,
         })
+    }
+}
+
+/// The tokens of a prompt behind which an engine was handed a beginning to go on
+/// with. No prompt is empty: whoever counted fewer has not counted the beginning.
+fn without(beginning: u64, counted: u64) -> u64 {
+    match counted.checked_sub(beginning) {
+        None | Some(0) => counted,
+        Some(prompt) => prompt,
     }
 }
 
@@ -214,6 +223,14 @@ mod tests {
     fn long_messages_are_clipped_and_put_on_one_line() {
         let text = clipped(&format!("a\n b {}", "x".repeat(900)));
         assert!(text.starts_with("a b x") && text.chars().count() == LONGEST_MESSAGE);
+    }
+
+    #[test]
+    fn a_beginning_counts_in_no_prompt() {
+        assert_eq!(without(100, 105), 5);
+        // These engines left it out themselves.
+        assert_eq!((without(100, 5), without(5, 5)), (5, 5));
+        assert_eq!(without(0, 5), 5);
     }
 
     #[test]

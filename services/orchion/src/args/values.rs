@@ -44,11 +44,11 @@ pub(super) fn agents(text: &str) -> Result<u32, String> {
 }
 
 pub(super) fn count(text: &str) -> Result<u32, String> {
-    read(text, "must be a whole number")
+    read(text, "must be a whole number, not a negative one")
 }
 
 pub(super) fn seed(text: &str) -> Result<u64, String> {
-    read(text, "must be a whole number")
+    read(text, "must be a whole number, not a negative one")
 }
 
 pub(super) fn number(text: &str) -> Result<f64, String> {

@@ -171,6 +171,8 @@ struct Screen {
     text: String,
     in_line: bool,
     in_reasoning: bool,
+    /// Why it waits, as it was said last.
+    reason: Option<String>,
 }
 
 impl Screen {
@@ -184,6 +186,7 @@ impl Screen {
             text: String::new(),
             in_line: false,
             in_reasoning: false,
+            reason: None,
         }
     }
 
@@ -198,10 +201,14 @@ impl Screen {
             self.document(happening)?;
         }
         match happening {
-            Happening::Started(started) => self.status.set(waits(started)),
+            Happening::Started(started) => {
+                self.status.set(waits(started));
+                self.say_why(started.reason.as_deref());
+            }
             Happening::Metrics(metrics) => {
                 if let Some(position) = metrics.queue_position.filter(|_| self.text.is_empty()) {
                     self.status.set(place(position, metrics.reason.as_deref()));
+                    self.say_why(metrics.reason.as_deref());
                 }
             }
             Happening::Token(token) => {
@@ -239,6 +246,17 @@ impl Screen {
             }
         }
         Ok(None)
+    }
+
+    /// Says once for each reason why nobody can take the job, where no status shows it.
+    fn say_why(&mut self, reason: Option<&str>) {
+        if self.status.shows() || self.reason.as_deref() == reason {
+            return;
+        }
+        self.reason = reason.map(str::to_owned);
+        if let Some(reason) = reason {
+            self.terminal.aside(&format!("it waits: {reason}"));
+        }
     }
 
     fn document(&self, happening: &Happening) -> Result<()> {

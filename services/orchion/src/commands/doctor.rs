@@ -61,7 +61,7 @@ impl Check {
     }
 
     fn then(mut self, next: impl Into<String>) -> Self {
-        self.next = Some(next.into());
+        self.next = Some(next.into()).filter(|next| !next.is_empty());
         self
     }
 }

@@ -120,7 +120,7 @@ mod tests {
                  "tie_breakers_applied": ["memory_free", "name"], "pinned": true,
                  "candidates": [
                     {"place": {"node": "attic", "replica": "r"}, "engine": "starter", "removed_by": "offline",
-                     "reason": "its node is not there", "slots_used": 0, "slots": 2, "slow": true},
+                     "reason": "the node is not there", "slots_used": 0, "slots": 2, "slow": true},
                     {"place": {"node": "pi", "replica": "r"}, "engine": "llamacpp", "reason": "it was chosen",
                      "slots_used": 1, "slots": 4, "memory_free_bytes": 8589934592_u64},
                  ]},
@@ -139,7 +139,7 @@ mod tests {
         attempt 1 went to pi/r, pinned by the caller
         least-loaded: memory_free, name
         REPLICA   USED   MEMORY FREE   VERDICT
-        attic/r   0/2    -             its node is not there (slow)
+        attic/r   0/2    -             the node is not there (slow)
         pi/r      1/4    8 GiB         it was chosen
 
         attempt 1 gave its slot to an interactive job

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use orchion_testkit::process::{find_binary, tree};
-use orchion_testkit::{Program, Running, eventually};
+use orchion_testkit::{Program, Running, eventually, free_port};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -22,17 +22,19 @@ pub(crate) struct Up {
 impl Up {
     /// Starts it on free ports.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let free = ["--http-port", "0", "--nats-port", "0"];
-        Self::start_as_told(&[&free, arguments].concat())
+        let free = free_ports();
+        Self::start_as_told(&[&flags(&free), arguments].concat())
     }
 
     /// Starts it with these arguments alone; what is not told is on a free port.
     pub(crate) fn start_as_told(arguments: &[&str]) -> Self {
         let data = Arc::new(TempDir::with_prefix("orchion-up-").unwrap());
         // An engine of this machine that a test does not know must not answer.
-        let settings = "[gateway]\nhttp_port = 0\n\
-                        [node-agent]\nprobe = []\n\
-                        [telemetry]\nlevel = \"info,orchion_node_agent=debug\"\n";
+        let settings = format!(
+            "[gateway]\nhttp_port = {}\n[node-agent]\nprobe = []\n\
+             [telemetry]\nlevel = \"info,orchion_node_agent=debug\"\n",
+            free_port()
+        );
         fs::write(data.path().join("orchion.toml"), settings).unwrap();
         Self::in_folder(data, arguments)
     }
@@ -45,14 +47,14 @@ impl Up {
              engines = [{{ kind = \"openai\", url = {url:?} }}]\n"
         );
         fs::write(data.path().join("orchion.toml"), settings).unwrap();
-        let free = ["--http-port", "0", "--nats-port", "0"];
-        Self::in_folder(data, &[&free, arguments].concat())
+        let free = free_ports();
+        Self::in_folder(data, &[&flags(&free), arguments].concat())
     }
 
     /// Another one in the same folder.
     pub(crate) fn beside(&self, arguments: &[&str]) -> Self {
-        let free = ["--http-port", "0", "--nats-port", "0"];
-        Self::in_folder(self.data.clone(), &[&free, arguments].concat())
+        let free = free_ports();
+        Self::in_folder(self.data.clone(), &[&flags(&free), arguments].concat())
     }
 
     /// The next one in the same folder.
@@ -171,4 +173,13 @@ pub(crate) fn orchion(url: &str, arguments: &[&str]) -> Output {
 
 pub(crate) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
+}
+
+/// Ports of a gateway and a `nats-server`, which no other test gets meanwhile.
+fn free_ports() -> [String; 2] {
+    [free_port().to_string(), free_port().to_string()]
+}
+
+fn flags([http, nats]: &[String; 2]) -> [&str; 4] {
+    ["--http-port", http, "--nats-port", nats]
 }

@@ -169,12 +169,13 @@ fn forbidden_by(wishes: &PlacementSpec, candidate: &Candidate<'_>) -> Option<Fil
 }
 
 /// Whether a caller's name for a place means this candidate: its pool, its
-/// node, or `node/replica`.
+/// node by id or host, or `node/replica`.
 pub(crate) fn means(name: &str, candidate: &Candidate<'_>) -> bool {
     let (node, replica) = candidate.key;
-    let is_replica = |(host, rest): (&str, &str)| host == node.as_str() && rest == replica.as_str();
+    let is_node = |name: &str| name == node.as_str() || name == candidate.node.hostname;
+    let is_replica = |(node, rest): (&str, &str)| is_node(node) && rest == replica.as_str();
     name == candidate.view.replica.model.as_str()
-        || name == node.as_str()
+        || is_node(name)
         || name.split_once('/').is_some_and(is_replica)
 }
 
@@ -194,18 +195,18 @@ pub(crate) fn sentence(filter: FilterName) -> &'static str {
     match filter {
         FilterName::Pin => "the caller named another place as the only one",
         FilterName::Prefer => "the caller prefers other places",
-        FilterName::Avoid => "the caller does not want this place",
-        FilterName::DeviceMask => "its devices are not the required ones",
-        FilterName::Offline => "its node is not there",
-        FilterName::NotReady => "it takes no requests now",
-        FilterName::Workload => "it does not do such work",
-        FilterName::Context => "the request is longer than its context",
-        FilterName::Breaker => "it rests after failures in a row",
-        FilterName::Continuation => "it cannot go on behind what another replica wrote",
+        FilterName::Avoid => "the caller wants to avoid this place",
+        FilterName::DeviceMask => "the devices are not the required ones",
+        FilterName::Offline => "the node is not there",
+        FilterName::NotReady => "the engine does not answer",
+        FilterName::Workload => "the engine does not do such work",
+        FilterName::Context => "the request is longer than the context",
+        FilterName::Breaker => "the replica rests after failures in a row",
+        FilterName::Continuation => "the engine cannot go on behind what another replica wrote",
         FilterName::FailedLast => "the last attempt failed there, and others are tried first",
-        FilterName::GpuOnly => "it has no graphics memory",
-        FilterName::Memory => "its free memory is too small for the request",
+        FilterName::GpuOnly => "there is no graphics memory",
+        FilterName::Memory => "the free memory is too small for the request",
         FilterName::NoFreeSlot => "every slot is in use",
-        FilterName::Unknown => "it was removed",
+        FilterName::Unknown => "the replica was removed",
     }
 }

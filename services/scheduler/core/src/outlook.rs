@@ -257,8 +257,13 @@ impl Outlook {
         if !(moved || due || again) {
             return None;
         }
-        let (start, event) =
-            before.map_or((estimate.start, None), |told| estimate.after(&told, now));
+        let reason = stuck_because(state, job, now);
+        let (start, event) = match before {
+            None => (estimate.start, None),
+            // No start is told now: a rise is named once one is.
+            Some(told) if reason.is_some() => (told.start, estimate.moved(&told)),
+            Some(told) => estimate.after(&told, now),
+        };
         let told = Told {
             position: estimate.position,
             start,
@@ -267,7 +272,6 @@ impl Outlook {
         };
         self.told.insert(*id, told);
         let wait = start.saturating_sub(now);
-        let reason = stuck_because(state, job, now);
         let progress = Progress {
             job: *id,
             state: JobState::Pending,
@@ -295,13 +299,20 @@ struct Estimate {
 }
 
 impl Estimate {
+    /// Why the job is further from its start by its position, or back in the queue.
+    fn moved(&self, told: &Told) -> Option<ProgressEvent> {
+        let is_overtaken = self.position > told.position;
+        told.event
+            .or(is_overtaken.then_some(ProgressEvent::Overtaken))
+    }
+
     /// The start to tell after what was told, and what let it rise.
     fn after(&self, told: &Told, now: Now) -> (Now, Option<ProgressEvent>) {
         if told.event.is_some() {
             return (self.start, told.event);
         }
-        if self.position > told.position {
-            return (self.start.max(told.start), Some(ProgressEvent::Overtaken));
+        if let Some(event) = self.moved(told) {
+            return (self.start.max(told.start), Some(event));
         }
         if self.start <= told.start {
             return (self.start, None);

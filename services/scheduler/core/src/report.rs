@@ -280,7 +280,7 @@ pub(crate) fn stuck_because(state: &ClusterState, job: &JobView, now: Now) -> Op
     let because = sentence(filter);
     Some(match replicas {
         1 => format!("its only replica cannot take it: {because}"),
-        _ => format!("none of {replicas} replicas can take it, {most} of them because {because}"),
+        _ => format!("none of {replicas} replicas can take it, {most} because {because}"),
     })
 }
 
@@ -306,6 +306,12 @@ fn waits_because(last: &Decision) -> String {
             "it waits: no node serves its model now".to_owned()
         }
         None => "it waits for its turn".to_owned(),
+        Some(most) if last.candidates_considered == 1 => {
+            format!(
+                "it waits: its only replica cannot take it because {}",
+                sentence(most.filter)
+            )
+        }
         Some(most) => format!(
             "it waits: of {} replicas {} cannot take it because {}",
             last.candidates_considered,

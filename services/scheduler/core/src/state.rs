@@ -375,6 +375,7 @@ impl ClusterState {
             NodeState::Online | NodeState::Suspect | NodeState::Unknown => now,
         };
         let mut view = NodeView {
+            hostname: node.hostname.clone(),
             instance: node.instance.clone(),
             state: node.state,
             seen_at,

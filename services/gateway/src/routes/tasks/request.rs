@@ -270,9 +270,10 @@ fn placement(fields: &mut Fields) -> Result<Option<Box<PlacementSpec>>> {
     let Some(value) = fields.take("placement") else {
         return Ok(None);
     };
-    if let Value::Object(named) = &value {
-        Fields::of(named.clone()).check_names("placement", &PLACEMENT)?;
-    }
+    let Value::Object(named) = &value else {
+        return Err(wrong("placement", "an object", &value));
+    };
+    Fields::of(named.clone()).check_names("placement", &PLACEMENT)?;
     let placement = serde_json::from_value::<PlacementSpec>(value).map_err(|error| {
         Error::invalid(
             "placement",
@@ -286,6 +287,13 @@ fn placement(fields: &mut Fields) -> Result<Option<Box<PlacementSpec>>> {
         return Err(Error::invalid(
             "placement.mode",
             "`placement.mode` must be auto, pin or prefer",
+        ));
+    }
+    let mask = placement.require_device_mask.as_deref();
+    if mask.is_some_and(|mask| !mask.split(',').all(|device| device.parse::<u32>().is_ok())) {
+        return Err(Error::invalid(
+            "placement.require_device_mask",
+            "`placement.require_device_mask` must be the numbers of devices, such as 0 or 0,1",
         ));
     }
     // A place that is named and does not count is a mistake, and may cost privacy.
@@ -367,6 +375,11 @@ mod tests {
             ("max_tokens", json!(-1)),
             ("expected_tokens", json!(0)),
             ("placement", json!("here")),
+            ("placement", json!([])),
+            (
+                "placement.require_device_mask",
+                json!({"require_device_mask": "gpu"}),
+            ),
             ("placement.mode", json!({"mode": "maybe"})),
             ("placement.mode", json!({"pin_pool_id": "pi"})),
             (

@@ -203,8 +203,8 @@ pub(super) async fn engines(gateway: &Gateway) -> Check {
     if found.is_empty() {
         return Check::warn(
             NAME,
-            "none on the usual ports of this machine; the starter engine answers, with a tiny model",
-            "for real work start llama-server, Ollama or vLLM: the agent finds it",
+            "none on the usual ports of this machine",
+            "an agent here uses what it is configured for, else the starter with a tiny model; it finds llama-server, Ollama or vLLM once one runs",
         );
     }
     Check::ok(NAME, found.join(", "))

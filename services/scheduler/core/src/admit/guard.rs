@@ -39,10 +39,17 @@ pub(super) fn rails(ask: &Ask<'_>) -> Result<(), ErrorBody> {
     match longest_context(ask) {
         Some(ctx) if needed > u64::from(ctx) => {
             let message = format!(
-                "prompt and max_tokens need at least {needed} tokens, and model '{}' has a context of {ctx}: shorten the prompt or lower max_tokens",
+                "prompt and answer need at least {needed} tokens, and model '{}' has a context of {ctx}: shorten the prompt or lower max_tokens",
                 spec.model
             );
-            refused(message, "max_tokens")
+            refused(
+                message,
+                if spec.max_tokens.is_some() {
+                    "max_tokens"
+                } else {
+                    "messages"
+                },
+            )
         }
         Some(_) | None => Ok(()),
     }
@@ -80,10 +87,18 @@ pub(super) fn deadline(ask: &Ask<'_>) -> Result<(), ErrorBody> {
         return Ok(());
     }
     let message = format!(
-        "the queue of model '{}' is {} s long, and the deadline is in {} s: allow more time with deadline_ms, or ask later",
+        "the queue of model '{}' is {} long, and the deadline is in {}: allow more time, or ask later",
         spec.model,
-        start.div_ceil(1000),
-        spec.deadline_ms.div_ceil(1000)
+        seconds(start),
+        seconds(spec.deadline_ms)
     );
     Err(ErrorBody::new(ErrorCode::DeadlineUnmet, message).about("deadline_ms"))
+}
+
+/// Long enough to be told in whole seconds, or in tenths.
+fn seconds(ms: u64) -> String {
+    match ms {
+        0..10_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        _ => format!("{} s", ms.div_ceil(1000)),
+    }
 }

@@ -57,7 +57,7 @@ fn pinned(ask: &Ask<'_>, wishes: &PlacementSpec) -> Result<(), ErrorBody> {
     let mut pinned = pool(ask).filter(here).peekable();
     if pinned.peek().is_none() {
         let message = format!(
-            "no pool, node or replica '{place}' serves model '{}': name one that does, or leave placement out",
+            "no pool, node, host or replica '{place}' serves model '{}': name one that does (`orchion nodes` lists them), or leave placement out",
             ask.submit.spec.model
         );
         return Err(ErrorBody::new(ErrorCode::InvalidParams, message).about(about));

@@ -1,6 +1,7 @@
 //! How jobs end: stopped, failed for good, or told by their agent.
 
 use super::{EXPLAINED, Holder, event};
+use crate::report::stuck_because;
 use crate::view::summary;
 use crate::{Demand, Effect, Lesson, Note, Phase};
 use orchion_contract::job::{Assignment, CancelOrder, CancelReason, JobEnd, Outcome};
@@ -41,7 +42,18 @@ impl Holder {
     pub(super) fn finalize(&mut self, id: &JobId, reason: CancelReason) {
         let (outcome, error) = match reason {
             CancelReason::Deadline => {
-                let message = "the deadline passed before the answer was complete: allow more time with deadline_ms";
+                let stuck = self
+                    .state
+                    .job(id)
+                    .filter(|job| job.record.attempt == 0)
+                    .and_then(|job| stuck_because(&self.state, job, self.at.now));
+                let message = match stuck {
+                    Some(reason) => {
+                        format!("the deadline passed, and nobody could begin the answer: {reason}")
+                    }
+                    None => "the deadline passed before the answer was complete: allow more time"
+                        .to_owned(),
+                };
                 (
                     Outcome::Failed,
                     Some(ErrorBody::new(ErrorCode::DeadlineUnmet, message)),

@@ -143,6 +143,8 @@ impl ReplicaView {
 /// A node and its replicas.
 #[derive(Debug, Clone)]
 pub struct NodeView {
+    /// The name of its host.
+    pub hostname: String,
     /// The agent process that is registered.
     pub instance: InstanceId,
     /// Whether it is there.

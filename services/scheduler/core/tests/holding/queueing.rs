@@ -163,6 +163,30 @@ fn a_batch_job_that_ends_while_it_is_asked_has_ended() {
 }
 
 #[test]
+fn who_waits_for_nobody_until_its_deadline_is_told_why_it_was_in_vain() {
+    let mut charge = Charge::with_node("a", 1);
+    charge.admit(1, Door::Task);
+    let waits = charge.admit(2, Door::Task);
+    charge.hear(Input::Node {
+        id: charge::node_id("a"),
+        node: None,
+    });
+    charge.effects();
+    charge.pass(ms(orchion_contract::job::DEFAULT_DEADLINE_MS));
+    let error = charge
+        .effects()
+        .into_iter()
+        .find_map(|effect| match effect {
+            Effect::Finalize { job, end, .. } if job == waits => end.error,
+            _ => None,
+        });
+    assert_eq!(
+        error.unwrap().message,
+        "the deadline passed, and nobody could begin the answer: no node serves its model now"
+    );
+}
+
+#[test]
 fn a_waiting_job_is_told_where_it_stands_until_it_starts() {
     let mut charge = Charge::with_node("a", 1);
     let first = charge.admit(1, Door::Task);

@@ -233,6 +233,8 @@ fn a_job_that_no_replica_can_take_is_told_why_until_one_can() {
         assert_eq!(said.reason, asked.reason);
         let explained = explain(&cluster.state, &job, cluster.now, 0).unwrap();
         let is_stuck = said.reason.is_some();
+        // That no start can be told is no news each time.
+        assert!(said.event.is_none() || !is_stuck);
         // Who cannot be taken has no chance and no start.
         for told in [&said, &asked] {
             assert!(told.on_time_probability.is_none() || !is_stuck);
@@ -244,11 +246,10 @@ fn a_job_that_no_replica_can_take_is_told_why_until_one_can() {
         assert_eq!(explained.predicted_start_ms.is_none(), is_stuck);
         said.reason.unwrap_or_default()
     };
-    let alone = "its only replica cannot take it: the request is longer than its context";
+    let alone = "its only replica cannot take it: the request is longer than the context";
     assert_eq!(reason(&mut cluster), alone);
     cluster.add("b", 1, |node| node.replicas[0].ctx = Some(1024));
-    let both =
-        "none of 2 replicas can take it, 2 of them because the request is longer than its context";
+    let both = "none of 2 replicas can take it, 2 because the request is longer than the context";
     assert_eq!(reason(&mut cluster), both);
     // From here on it waits for a slot alone.
     cluster.add("c", 1, |_| {});

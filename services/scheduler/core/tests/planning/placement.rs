@@ -125,6 +125,17 @@ fn a_preferred_place_comes_first_and_others_only_with_a_fallback() {
 }
 
 #[test]
+fn a_place_is_a_node_by_its_id_or_its_host() {
+    let mut cluster = Cluster::with_nodes(&[("a", 4)]);
+    cluster.add("b", 4, |node| node.hostname = "attic".to_owned());
+    for (n, place) in (0..).zip(["b", "attic", "attic/r", "b/r"]) {
+        let job = cluster.enter(n, wish(pin(place)));
+        cluster.settle();
+        assert_eq!(cluster.node_of(&job).as_deref(), Some("b"), "{place}");
+    }
+}
+
+#[test]
 fn an_avoided_place_is_never_taken() {
     let mut cluster = Cluster::with_nodes(&[("a", 1), ("b", 1)]);
     let wishes = PlacementSpec {
