@@ -204,13 +204,7 @@ impl Agent {
         }
         attempt.writer = Some(writer);
         attempt.source &= !attempt.makes_room;
-        if let Some(status) = self.sick.filter(|_| attempt.source && self.replica.ready) {
-            attempt.source = false;
-            attempt.fail(ErrorBody {
-                engine_status: Some(status),
-                ..ErrorBody::new(ErrorCode::WorkerReset, "the engine has no answer")
-            });
-        } else if attempt.source && self.replica.ready {
+        if attempt.source && self.replica.ready && self.sick.is_none() {
             let (run, engine) = (attempt.run, self.engine);
             let prefill = net.prefill();
             net.later(
@@ -220,10 +214,10 @@ impl Agent {
             );
         } else if attempt.source {
             attempt.source = false;
-            attempt.fail(ErrorBody::new(
-                ErrorCode::WorkerReset,
-                "the engine is not there",
-            ));
+            attempt.fail(ErrorBody {
+                engine_status: self.sick.filter(|_| self.replica.ready),
+                ..ErrorBody::new(ErrorCode::WorkerReset, "the engine has no answer")
+            });
         }
         self.advance(net, key);
     }
