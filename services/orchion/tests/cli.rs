@@ -90,10 +90,13 @@ const JOBS: [&str; 3] = [
     "0192ffff-0000-7000-8000-000000000003",
 ];
 
-/// No node has any.
-async fn jobs(Query(filter): Query<HashMap<String, String>>) -> Json<Value> {
-    let jobs = JOBS.iter().filter(|_| !filter.contains_key("node"));
-    Json(jobs.map(|id| json!({"id": id})).collect())
+/// There is no node that could have any.
+async fn jobs(Query(mut filter): Query<HashMap<String, String>>) -> Response {
+    if let Some(node) = filter.remove("node") {
+        return no_node(Path(node)).await;
+    }
+    let jobs: Vec<Value> = JOBS.iter().map(|id| json!({"id": id})).collect();
+    Json(jobs).into_response()
 }
 
 async fn job(Path(id): Path<String>) -> Json<Value> {

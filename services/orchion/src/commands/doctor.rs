@@ -51,6 +51,14 @@ impl Check {
         Self::new(name, Verdict::Fail, found).then(next)
     }
 
+    /// What a request failed with.
+    fn failed(name: &'static str, failure: Failure) -> Self {
+        Self {
+            next: failure.next,
+            ..Self::new(name, Verdict::Fail, failure.message)
+        }
+    }
+
     fn new(name: &'static str, verdict: Verdict, found: impl Into<String>) -> Self {
         Self {
             name,
@@ -61,7 +69,7 @@ impl Check {
     }
 
     fn then(mut self, next: impl Into<String>) -> Self {
-        self.next = Some(next.into()).filter(|next| !next.is_empty());
+        self.next = Some(next.into());
         self
     }
 }

@@ -5,7 +5,7 @@ use orchion_contract::job::JobSummary;
 use serde_json::{Value, json};
 
 use super::answer::{OnInterrupt, show};
-use super::{Context, logs, named, nodes, query, rows};
+use super::{Context, logs, named, query, rows};
 use crate::args::{Jobs, JobsCommand, JobsList};
 use crate::exit::Result;
 use crate::follow::Follow;
@@ -38,16 +38,11 @@ async fn list(context: &Context, options: JobsList) -> Result<()> {
     };
     let query = query(&[
         ("state", options.state.map(|state| state.to_string())),
-        ("node", node.clone()),
+        ("node", node),
         ("model", options.model),
         ("limit", Some(options.limit.to_string())),
     ]);
     let document: Value = context.gateway.get(&format!("/api/jobs{query}")).await?;
-    let is_empty = document.as_array().is_some_and(Vec::is_empty);
-    if let Some(node) = node.filter(|_| is_empty) {
-        // A node that never was has no jobs either, and that is to be told.
-        context.gateway.get::<Value>(&nodes::path(&node)).await?;
-    }
     if terminal.json {
         return terminal.document(&document);
     }

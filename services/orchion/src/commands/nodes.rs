@@ -32,16 +32,12 @@ async fn list(context: &Context) -> Result<()> {
 
 async fn detail(context: &Context, name: &str) -> Result<()> {
     let terminal = context.terminal;
-    let shown = path(&named::node(context, name).await?);
-    let document: Value = context.gateway.get(&shown).await?;
+    let id = named::node(context, name).await?;
+    let path = format!("/api/nodes/{}", encoded(&id));
+    let document: Value = context.gateway.get(&path).await?;
     if terminal.json {
         return terminal.document(&document);
     }
     let node: Node = super::read(document, "answer about the node")?;
     terminal.line(&show::nodes::detail(&node, now_ms(), terminal.colour()))
-}
-
-/// Where the gateway shows the node with this id.
-pub(super) fn path(id: &str) -> String {
-    format!("/api/nodes/{}", encoded(id))
 }

@@ -67,11 +67,7 @@ pub(super) async fn gateway(gateway: &Gateway) -> Vec<Check> {
     let version: Value = match gateway.get("/version").await {
         Ok(version) => version,
         Err(failure) if failure.kind == Kind::Unavailable => {
-            return vec![Check::fail(
-                NAME,
-                failure.message,
-                failure.next.unwrap_or_default(),
-            )];
+            return vec![Check::failed(NAME, failure)];
         }
         Err(failure) => {
             return vec![Check::fail(
@@ -121,7 +117,7 @@ async fn list<T: DeserializeOwned>(
 ) -> Result<Vec<T>, Check> {
     let listed = gateway.get::<Value>(path).await;
     let listed = listed.and_then(|document| rows(document, name));
-    listed.map_err(|failure| Check::fail(name, failure.message, failure.next.unwrap_or_default()))
+    listed.map_err(|failure| Check::failed(name, failure))
 }
 
 /// Those of the listed jobs that wait longest, with what is known of their future.
