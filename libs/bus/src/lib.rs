@@ -34,7 +34,7 @@ pub use lease::LeaseHandle;
 pub use probe::healthcheck;
 pub use read::{From, Reading, Stored};
 pub use rpc::{Endpoint, Question, Service};
-pub use subscribe::{Message, Subscription};
+pub use subscribe::{Answers, Message, Subscription};
 pub use system::{ConnectionChange, ConnectionId, Connections, System};
 
 /// Log targets that must not be shipped over the bus: shipping them would log again.

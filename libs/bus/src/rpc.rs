@@ -7,7 +7,7 @@ use async_nats::client::RequestErrorKind;
 use async_nats::service::ServiceExt;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use orchion_contract::subject::{Address, Rpc};
+use orchion_contract::subject::{Address, Rpc, Subject};
 use orchion_contract::{ErrorBody, ErrorCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -75,6 +75,28 @@ impl Bus {
         }
     }
 
+    /// Asks without waiting: the answer, if one comes, goes to whoever subscribes to
+    /// `answers` at `to`.
+    ///
+    /// # Errors
+    /// When the question cannot be encoded or the connection is closed.
+    pub async fn ask_for<A: Address, Q: Serialize, R, B: Address>(
+        &self,
+        rpc: &Rpc<A, Q, R>,
+        address: &A,
+        question: &Q,
+        answers: &Subject<B, R>,
+        to: &B,
+    ) -> Result<(), Error> {
+        let subject = rpc.to(address);
+        let payload = encode(&subject, question)?;
+        let sent = self
+            .client()
+            .publish_with_reply(subject.clone(), answers.to(to), payload)
+            .await;
+        sent.map_err(|error| Error::nats(format!("ask {subject}"), error))
+    }
+
     async fn ask_bytes<R: DeserializeOwned>(
         &self,
         to: &str,
@@ -99,16 +121,7 @@ impl Bus {
                 | RequestErrorKind::MaxPayloadExceeded
                 | RequestErrorKind::Other => Error::nats(format!("ask {to}"), error),
             })?;
-        let headers = answer.headers.as_ref();
-        if headers.is_some_and(|headers| {
-            headers
-                .get(async_nats::service::NATS_SERVICE_ERROR_CODE)
-                .is_some()
-        }) {
-            let failure = serde_json::from_slice::<ErrorBody>(&answer.payload);
-            return Err(failure.map_or_else(|error| Error::payload(to, error), Error::Remote));
-        }
-        serde_json::from_slice(&answer.payload).map_err(|error| Error::payload(to, error))
+        read(to, &answer)
     }
 
     /// Announces this process as a service that answers questions.
@@ -131,6 +144,29 @@ impl Bus {
             .map_err(|error| Error::nats("announce service", error))?;
         Ok(Service { service })
     }
+}
+
+/// What an answer says.
+pub(crate) fn read<R: DeserializeOwned>(
+    to: &str,
+    answer: &async_nats::Message,
+) -> Result<R, Error> {
+    if answer.status == Some(async_nats::StatusCode::NO_RESPONDERS) {
+        return Err(Error::NoResponders {
+            subject: to.to_owned(),
+        });
+    }
+    let headers = answer.headers.as_ref();
+    let is_failure = |headers: &async_nats::HeaderMap| {
+        headers
+            .get(async_nats::service::NATS_SERVICE_ERROR_CODE)
+            .is_some()
+    };
+    if headers.is_some_and(is_failure) {
+        let failure = serde_json::from_slice::<ErrorBody>(&answer.payload);
+        return Err(failure.map_or_else(|error| Error::payload(to, error), Error::Remote));
+    }
+    serde_json::from_slice(&answer.payload).map_err(|error| Error::payload(to, error))
 }
 
 /// This process as a service.

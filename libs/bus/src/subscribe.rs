@@ -4,7 +4,7 @@ use crate::connect::Bus;
 use crate::error::Error;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use orchion_contract::subject::{Address, Subject};
+use orchion_contract::subject::{Address, Subject, Token};
 use serde::de::DeserializeOwned;
 
 /// A message as it came.
@@ -40,7 +40,51 @@ impl<A: Address, P: DeserializeOwned> Subscription<A, P> {
     }
 }
 
+/// Answers to questions that were asked with [`Bus::ask_for`].
+pub struct Answers<A, R> {
+    subject: Subject<A, R>,
+    messages: async_nats::Subscriber,
+}
+
+impl<A: Address, R: DeserializeOwned> Answers<A, R> {
+    /// The next answer, or that nobody was there to give it; `None` when the
+    /// connection is closed for good.
+    pub async fn next(&mut self) -> Option<(A, Result<R, Error>)> {
+        loop {
+            let message = self.messages.next().await?;
+            if let Some(address) = self.subject.parse(&message.subject) {
+                return Some((address, crate::rpc::read(&message.subject, &message)));
+            }
+        }
+    }
+}
+
 impl Bus {
+    /// Subscribes to the answers that go to every address of a subject.
+    ///
+    /// # Errors
+    /// When the connection is closed.
+    pub async fn answers<A: Address, R>(
+        &self,
+        subject: Subject<A, R>,
+    ) -> Result<Answers<A, R>, Error> {
+        let messages = self.listen(&subject.any()).await?;
+        Ok(Answers { subject, messages })
+    }
+
+    /// Subscribes to the answers that go to addresses which begin with `first`.
+    ///
+    /// # Errors
+    /// When the connection is closed.
+    pub async fn answers_to<A: Token, B: Token, R>(
+        &self,
+        subject: Subject<(A, B), R>,
+        first: &A,
+    ) -> Result<Answers<(A, B), R>, Error> {
+        let messages = self.listen(&subject.all_of(first)).await?;
+        Ok(Answers { subject, messages })
+    }
+
     /// Subscribes to every address of a subject.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Identifiers. Those that become subject tokens are made of letters, digits,
 //! dashes and underscores, so that no id can widen or split a subject.
 
+use crate::UnixMs;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
@@ -184,6 +185,14 @@ impl JobId {
     #[must_use]
     pub fn now() -> Self {
         Self(Uuid::now_v7())
+    }
+
+    /// When it was made, in milliseconds since 1970 by the clock of its maker; `None`
+    /// for an id that does not tell.
+    #[must_use]
+    pub fn made_ms(&self) -> Option<UnixMs> {
+        let (seconds, nanos) = self.0.get_timestamp()?.to_unix();
+        Some(seconds * 1000 + u64::from(nanos) / 1_000_000)
     }
 
     /// The id as a UUID.

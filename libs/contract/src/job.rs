@@ -3,6 +3,7 @@
 mod admission;
 mod ask;
 mod attempt;
+mod grant;
 mod record;
 mod spec;
 mod state;
@@ -12,6 +13,9 @@ pub use admission::{Admission, Submit};
 pub use ask::{CancelJob, CancelReason, FollowJob, JobList, ListJobs};
 pub use attempt::{
     AttemptEnd, AttemptOutcome, CancelOrder, CancelReply, EndedBatch, RunOrder, RunReply,
+};
+pub use grant::{
+    Declined, GRANTED_HELD, GRANTED_TELLS_AFTER, Grant, Granted, Grants, ModelGrants, Ordered,
 };
 pub use record::{Assignment, EndedJobs, Job, JobEnd};
 pub use spec::{Door, JobSpec, Priority, Timeouts, Workload};

@@ -131,6 +131,8 @@ pub struct Decision {
 pub enum DecisionOutcome {
     /// A replica was chosen.
     Assigned,
+    /// Its gateway has sent it to a slot that it was granted before.
+    Granted,
     /// It waits: no replica can take it now.
     NoCapacity,
     /// It gave its slot to an interactive job and waits for another one.

@@ -1,7 +1,7 @@
 //! Every subject that is published, from general to specific.
 
 use crate::id::{InstanceId, JobId, NodeId, ReaderId};
-use crate::job::{EndedJobs, JobEvents};
+use crate::job::{EndedJobs, Grants, JobEvents, RunReply};
 use crate::log::{Level, LogRecord, ServiceName};
 use crate::node::{Heartbeat, Hello, NodeEvent, RegisterAgain, Registration};
 use crate::progress::Progress;
@@ -40,6 +40,11 @@ pub const JOB_STATES: Subject<(), JobEvents> = Subject::new("orchion.evt.job.sta
 /// position changes, and once more as it starts; not stored.
 pub const JOB_PROGRESS: Subject<(ReaderId, JobId), Progress> =
     Subject::new("orchion.evt.job.progress.{reader}.{job}");
+/// What agents answer to orders that gateways have given by themselves.
+pub const JOB_ANSWERED: Subject<(ReaderId, JobId), RunReply> =
+    Subject::new("orchion.evt.job.answered.{reader}.{job}");
+/// Slots that a gateway may fill by itself.
+pub const GRANTS: Subject<ReaderId, Grants> = Subject::new("orchion.evt.gateway.grants.{gateway}");
 /// Jobs ended; for history, which knows a job by its id: what is told twice is kept once.
 pub const JOBS_ENDED: Subject<(), EndedJobs> = Subject::new("orchion.evt.job.ended");
 /// One log record; the level last, so that a wildcard can choose.
@@ -65,6 +70,8 @@ pub const ALL: &[&str] = &[
     TRANSCRIPT.pattern(),
     JOB_STATES.pattern(),
     JOB_PROGRESS.pattern(),
+    JOB_ANSWERED.pattern(),
+    GRANTS.pattern(),
     JOBS_ENDED.pattern(),
     LOG.pattern(),
 ];

@@ -223,6 +223,7 @@ impl Agent {
         let ended = EndedBatch {
             node: self.registration.node.clone(),
             instance: self.registration.instance.clone(),
+            granted: Vec::new(),
             ends: vec![AttemptEnd {
                 job: order.job,
                 attempt: order.attempt,

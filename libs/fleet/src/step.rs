@@ -68,6 +68,7 @@ pub(crate) fn measure(nodes: usize, jobs: usize) -> anyhow::Result<Steps> {
                 node,
                 instance,
                 ends: vec![end(id)],
+                granted: Vec::new(),
             };
             let question = Question::Ended(batch);
             let (took, _) = step(&mut holder, Input::Asked { token, question }, at());

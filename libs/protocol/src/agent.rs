@@ -3,8 +3,8 @@
 use crate::faults::Planted;
 use crate::real::Real;
 use crate::state::{
-    Agent, Author, End, How, Link, Loop, Message, Outcome, Process, Running, State, TOKENS, Token,
-    Waits,
+    Agent, Asker, Author, End, How, Link, Loop, Message, Outcome, Process, Running, State, TOKENS,
+    Token, Waits,
 };
 use crate::wire;
 use orchion_node_agent_core::{Ledger, Order, Seat, StopOrder, Verdict};
@@ -12,7 +12,7 @@ use orchion_transcript::{Effect, Prefix, Stop, Writer};
 use std::time::Duration;
 
 /// What an agent answers to an order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Reply {
     Accepted,
     Running,
@@ -93,7 +93,7 @@ impl State {
         to: Process,
         attempt: u8,
         epoch: u8,
-        asker: Option<u8>,
+        asker: Option<Asker>,
         planted: Option<Planted>,
     ) -> Option<Reply> {
         let is_brief = self.is_brief;
@@ -112,6 +112,7 @@ impl State {
             attempt: attempt.into(),
             instance: wire::instance(meant),
             epoch: obeyed.into(),
+            is_untold: is_brief && matches!(asker, Some(Asker::Gateway { .. })),
         };
         let seat = Seat {
             engine: 0,
@@ -148,8 +149,28 @@ impl State {
     /// The end has not come soon: the order is answered without it.
     pub(crate) fn accept(&mut self, agent: u8, attempt: u8) {
         let running = self.agent(agent).attempt(attempt);
-        if let Some(scheduler) = running.and_then(|running| running.asker.take()) {
-            self.replied(scheduler, attempt, Some(Reply::Accepted));
+        match running.and_then(|running| running.asker.take()) {
+            Some(Asker::Scheduler(scheduler)) => {
+                self.replied(scheduler, attempt, Some(Reply::Accepted));
+            }
+            Some(Asker::Gateway { .. }) => {
+                let known = wire::running(attempt);
+                self.agent(agent).ledger.with(|it| it.is_known(known));
+            }
+            None => {}
+        }
+    }
+
+    /// An agent answers the order of the gateway: both gateway and scheduler hear it,
+    /// each in its own time. That it has the attempt is no news: heartbeats tell, too.
+    pub(crate) fn say(&mut self, reply: Reply) {
+        if matches!(reply, Reply::Accepted | Reply::Running) {
+            return;
+        }
+        self.send(Message::Said(reply));
+        // Of a streamed answer the scheduler is told beside the order.
+        if let Some(granted) = self.granted.as_mut().filter(|_| self.is_brief) {
+            granted.said = Some(reply);
         }
     }
 
@@ -212,8 +233,9 @@ impl State {
     }
 
     fn ended(&mut self, agent: u8, attempt: u8, how: How, stored: bool) {
+        let by = self.process(agent);
         let end = End {
-            by: self.process(agent),
+            by,
             attempt,
             how,
             stored,
@@ -226,15 +248,27 @@ impl State {
         let is_answer = us.ledger.with(|ledger| {
             let end = wire::attempt_end(end);
             match asker {
-                Some(_) => ledger.answered(end, Duration::ZERO),
+                Some(Asker::Scheduler(_)) => ledger.answered(end, Duration::ZERO),
+                Some(Asker::Gateway { .. }) => {
+                    ledger.granted_ended(end, wire::granted(by), false, Duration::ZERO);
+                    false
+                }
                 None => {
-                    ledger.ended(end);
+                    ledger.ended(end, Duration::ZERO);
                     false
                 }
             }
         });
-        if is_answer {
-            self.send(Message::Answer { to: asker, end });
+        match asker {
+            Some(Asker::Scheduler(scheduler)) if is_answer => self.send(Message::Answer {
+                to: Some(scheduler),
+                end,
+            }),
+            // A final is read in the transcript.
+            Some(Asker::Gateway { hears: true }) if !matches!(how, How::Final(_)) => {
+                self.say(Reply::Ended(end));
+            }
+            Some(_) | None => {}
         }
         let waits = Waits::Attempt { agent, attempt };
         self.forget(
@@ -392,12 +426,22 @@ impl State {
         self.ended(agent, attempt, how, stored);
     }
 
+    /// Ends that nobody has acknowledged, and whether nobody may know of their jobs.
+    pub(crate) fn untold(&self, agent: u8) -> Vec<(End, bool)> {
+        let by = self.process(agent);
+        let ledger = self.agents[usize::from(agent)].ledger.get();
+        let ends = ledger.untold(8).into_iter();
+        ends.map(|end| {
+            let is_granted = !ledger.granted(std::slice::from_ref(&end)).is_empty();
+            (wire::end(&end, by), is_granted)
+        })
+        .collect()
+    }
+
     /// The process dies; what it told before may still arrive.
     pub(crate) fn agent_crashes(&mut self, agent: u8) {
-        let untold = self.agents[usize::from(agent)].ledger.get().untold(8);
-        let us = self.process(agent);
-        for end in untold {
-            self.send(Message::Ended(wire::end(&end, us)));
+        for (end, is_granted) in self.untold(agent) {
+            self.send(Message::Ended { end, is_granted });
         }
         let is_ours = |waits: &Option<Waits>| matches!(waits, Some(Waits::Attempt { agent: of, .. }) if *of == agent);
         self.forget(|message| matches!(message, Message::Append { from, .. } if is_ours(from)));

@@ -1,6 +1,6 @@
 //! What may go wrong, how often, and what is done wrong on purpose.
 
-use crate::model::Protocol;
+use crate::model::{Beginning, Protocol};
 use stateright::{Checker, HasDiscoveries, Model};
 
 /// How many faults of each kind one history may have.
@@ -94,6 +94,10 @@ pub enum Planted {
     AdmittedUnrecorded,
     /// Nobody looks whether last records, of which nobody heard, were stored.
     LastRecordBelieved,
+    /// A scheduler places the first attempt of a job that its gateway has ordered.
+    FactIgnored,
+    /// The order that a gateway has given is repeated to another process.
+    RepeatedElsewhere,
 }
 
 impl Planted {
@@ -110,6 +114,8 @@ impl Planted {
         Self::NoCompareAndSet,
         Self::AdmittedUnrecorded,
         Self::LastRecordBelieved,
+        Self::FactIgnored,
+        Self::RepeatedElsewhere,
     ];
 }
 
@@ -128,7 +134,9 @@ impl Planted {
             | Self::EpochIgnored
             | Self::NoCompareAndSet
             | Self::AdmittedUnrecorded
-            | Self::LastRecordBelieved => Faults::up_to(1),
+            | Self::LastRecordBelieved
+            | Self::FactIgnored
+            | Self::RepeatedElsewhere => Faults::up_to(1),
             Self::MarkBehindNewer => Faults {
                 lost_leases: 1,
                 zombie_steps: 2,
@@ -148,11 +156,30 @@ impl Planted {
         }
     }
 
+    /// The beginnings that bring it to light.
+    fn begins(self) -> &'static [Beginning] {
+        match self {
+            Self::FactIgnored | Self::RepeatedElsewhere => Beginning::GRANTED,
+            Self::NoExpectedSequence
+            | Self::OrderBeforeMark
+            | Self::RecordBeforeMark
+            | Self::MarkBehindNewer
+            | Self::RecordOverTranscript
+            | Self::EpochIgnored
+            | Self::SameAttemptNewProcess
+            | Self::NoMark
+            | Self::NoCompareAndSet
+            | Self::AdmittedUnrecorded
+            | Self::LastRecordBelieved => Beginning::USUAL,
+        }
+    }
+
     /// Looks for a state that shows it; how many states were looked at, and what
     /// was noticed. None when nothing was.
     #[must_use]
     pub fn search(self, threads: usize) -> Option<(usize, String)> {
         let model = Protocol {
+            begins: self.begins(),
             planted: Some(self),
             ..Protocol::with(self.faults())
         };

@@ -25,6 +25,14 @@
 //! Every history begins twice: with an answer that is streamed, and with a brief one,
 //! whose order is answered with its end and whose first record waits for that.
 //!
+//! And both begin once more with the order: the gateway has sent the first attempt to
+//! a slot that it was granted, and tells the scheduler when it likes, or of a brief
+//! answer never. Nobody knows of the job before, so the order of such a history is
+//! under way from the beginning; under a grant that is out of date it comes late. An
+//! agent may have heard of a newer scheduler by orders for other jobs. That the gateway
+//! is so late that the scheduler repeats its order first, or stops the attempt as a
+//! stranger's, takes a fault: a message that is late, or another scheduler.
+//!
 //! The lease has a model of its own, with time: [`lease`].
 
 mod agent;
@@ -40,5 +48,5 @@ mod state;
 mod wire;
 
 pub use faults::{Faults, Planted};
-pub use model::{Action, Protocol};
+pub use model::{Action, Beginning, Protocol};
 pub use state::State;

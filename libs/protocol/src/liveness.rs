@@ -57,7 +57,7 @@ pub fn check(model: &Protocol) -> Found {
                 continue;
             };
             let to = number(next, &mut todo, &mut before, &mut ends);
-            if !action.is_fault() {
+            if !action.is_fault() && !state.may_never_come(action) {
                 before[to as usize].push(from);
             }
         }

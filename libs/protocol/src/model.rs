@@ -7,17 +7,56 @@ mod step;
 
 use crate::faults::{Faults, Planted};
 use crate::property::{self, has_ended_everywhere};
-use crate::state::{Agent, Lease, Process, Scheduler, Seen, State};
+use crate::state::{Agent, Granted, Holder, Lease, Message, Process, Scheduler, Seen, State, View};
 pub use action::Action;
 use offers::{agent_actions, faults, places, scheduler_actions};
 use stateright::{Model, Property};
+
+/// How a history begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beginning {
+    /// The answer is wanted whole, and is thought to come soon; else it is streamed.
+    pub is_brief: bool,
+    /// The gateway orders the first attempt by itself; else it asks the scheduler.
+    pub is_granted: bool,
+}
+
+impl Beginning {
+    const STREAMED: Self = Self {
+        is_brief: false,
+        is_granted: false,
+    };
+
+    const GRANTED_STREAMED: Self = Self {
+        is_granted: true,
+        ..Self::STREAMED
+    };
+
+    /// The scheduler is asked.
+    pub const USUAL: &'static [Self] = &[
+        Self::STREAMED,
+        Self {
+            is_brief: true,
+            ..Self::STREAMED
+        },
+    ];
+
+    /// The gateway orders by itself.
+    pub const GRANTED: &'static [Self] = &[
+        Self::GRANTED_STREAMED,
+        Self {
+            is_brief: true,
+            is_granted: true,
+        },
+    ];
+}
 
 #[derive(Clone, Copy, Debug)]
 pub struct Protocol {
     /// What may go wrong.
     pub faults: Faults,
-    /// Whether histories begin with a brief answer, too; else all are streamed.
-    pub has_brief: bool,
+    /// How histories begin.
+    pub begins: &'static [Beginning],
     /// The rule that is left out.
     pub planted: Option<Planted>,
 }
@@ -29,34 +68,48 @@ impl Protocol {
         (
             "two faults of agents, engines and callers",
             Self {
-                has_brief: false,
+                begins: &[Beginning::STREAMED],
                 ..Self::with(Faults::TWO)
             },
         ),
         ("one fault of any kind", Self::with(Faults::up_to(1))),
+        (
+            "ordered by the gateway, two faults of agents, engines and callers",
+            Self {
+                begins: &[Beginning::GRANTED_STREAMED],
+                ..Self::with(Faults::TWO)
+            },
+        ),
+        (
+            "ordered by the gateway, one fault of any kind",
+            Self::granted(Faults::up_to(1)),
+        ),
     ];
 
-    /// Both kinds of answers, with these faults.
+    /// Both kinds of answers, asked of the scheduler, with these faults.
     #[must_use]
     pub const fn with(faults: Faults) -> Self {
         Self {
             faults,
-            has_brief: true,
+            begins: Beginning::USUAL,
             planted: None,
         }
     }
-}
 
-const BOTH: [u8; 2] = [0, 1];
+    /// Both kinds of answers, ordered by the gateway, with these faults.
+    #[must_use]
+    pub const fn granted(faults: Faults) -> Self {
+        Self {
+            begins: Beginning::GRANTED,
+            ..Self::with(faults)
+        }
+    }
 
-impl Model for Protocol {
-    type State = State;
-    type Action = Action;
-
-    fn init_states(&self) -> Vec<State> {
+    fn init_state(&self, begins: Beginning) -> State {
         let agent = |agent| Agent::new(Process { agent, instance: 0 });
-        let state = |is_brief| State {
-            is_brief,
+        let state = State {
+            is_brief: begins.is_brief,
+            granted: None,
             chain: Vec::new(),
             record: None,
             lease: Lease {
@@ -71,10 +124,53 @@ impl Model for Protocol {
             left: self.faults,
             seen: Seen::default(),
         };
-        match self.has_brief {
-            true => vec![state(false), state(true)],
-            false => vec![state(false)],
+        match begins.is_granted {
+            true => ordered_by_gateway(state),
+            false => state,
         }
+    }
+}
+
+const BOTH: [u8; 2] = [0, 1];
+
+/// The first scheduler is in charge, has granted a slot of one of two equal agents,
+/// and the order is on its way. Nobody else knows of the job, so whatever befalls
+/// them before may as well befall them while the order is under way: a grant that is
+/// out of date is an order that comes late.
+fn ordered_by_gateway(state: State) -> State {
+    let (epoch, scheduler, to) = (1, 0, state.process(0));
+    let view = View {
+        instance: to.instance,
+        is_lost: false,
+    };
+    let holder = Holder {
+        epoch,
+        nodes: [view; 2],
+        job: None,
+    };
+    State {
+        granted: Some(Granted { to, said: None }),
+        lease: Lease {
+            holder: Some(scheduler),
+            epoch,
+        },
+        schedulers: [Scheduler::InCharge(Box::new(holder)), Scheduler::Standby],
+        net: vec![Message::Granted {
+            epoch,
+            to,
+            hears: true,
+        }],
+        ..state
+    }
+}
+
+impl Model for Protocol {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        let begins = self.begins.iter();
+        begins.map(|begins| self.init_state(*begins)).collect()
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {

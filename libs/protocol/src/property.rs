@@ -1,8 +1,9 @@
 //! What must hold in every state.
 
+use crate::agent::Reply;
 use crate::model::Protocol;
 use crate::readers;
-use crate::state::{Author, Link, Outcome, Phase, Process, Recorded, State, TOKENS};
+use crate::state::{Author, Held, Link, Message, Outcome, Phase, Process, Recorded, State, TOKENS};
 use stateright::{Model, Property};
 use std::collections::BTreeMap;
 
@@ -48,6 +49,10 @@ pub(crate) fn all() -> Vec<Property<Protocol>> {
             !state.seen.record_went_back
         }),
         Property::always(
+            "what a gateway has ordered is ordered of that process only",
+            |_, state: &State| !state.seen.ordered_elsewhere,
+        ),
+        Property::always(
             "at rest the job has ended and nothing is held",
             |model, state: &State| !is_at_rest(model, state) || has_ended_everywhere(state),
         ),
@@ -57,6 +62,18 @@ pub(crate) fn all() -> Vec<Property<Protocol>> {
         Property::sometimes("a job ends without a record", |_, state: &State| {
             has_ended_everywhere(state) && state.record.is_none()
         }),
+        Property::sometimes(
+            "a job ends of which the scheduler was not asked",
+            |_, state: &State| is_told_by_its_agent(state),
+        ),
+        Property::sometimes(
+            "a grant that is out of date is refused",
+            |_, state: &State| {
+                let is_refused =
+                    |message: &Message| matches!(message, Message::Said(Reply::Stale(_)));
+                state.net.iter().any(is_refused)
+            },
+        ),
         Property::sometimes("a job is canceled by its agent", |_, state: &State| {
             matches!(
                 state.chain.last(),
@@ -174,11 +191,20 @@ fn record_agrees(state: &State) -> bool {
     }
 }
 
+/// A scheduler knows of a job from its end alone, and that is all there will be.
+fn is_told_by_its_agent(state: &State) -> bool {
+    let is_noted = |scheduler| {
+        let job = state.job_of(scheduler);
+        job.is_some_and(|job| job.held == Held::Due && job.is_unrecorded())
+    };
+    has_ended_everywhere(state) && !state.is_admitted && (is_noted(0) || is_noted(1))
+}
+
 /// Nothing that the system does by itself changes anything any more.
 pub(crate) fn is_at_rest(model: &Protocol, state: &State) -> bool {
     let mut actions = Vec::new();
     model.actions(state, &mut actions);
-    actions.retain(|action| !action.is_fault());
+    actions.retain(|action| !action.is_fault() && !state.may_never_come(*action));
     actions
         .into_iter()
         .all(|action| model.next_state(state, action).is_none())
@@ -191,7 +217,11 @@ pub(crate) fn has_ended_everywhere(state: &State) -> bool {
         None => state.is_brief,
     };
     let is_free = |agent: &crate::state::Agent| {
-        agent.attempts.is_empty() && agent.ledger.get().busy(0) == 0 && agent.in_hand().is_empty()
+        let ledger = agent.ledger.get();
+        agent.attempts.is_empty()
+            && ledger.busy(0) == 0
+            && ledger.in_hand().is_empty()
+            && ledger.untold(1).is_empty()
     };
     let knows = |scheduler: u8| {
         let job = state.job_of(scheduler);

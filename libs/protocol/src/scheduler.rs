@@ -8,10 +8,12 @@
 mod attempt;
 mod record;
 
+use crate::agent::Reply;
 use crate::faults::Planted;
 use crate::real::Real;
 use crate::state::{
-    Held, Holder, Job, Message, Opening, Phase, Process, Record, Recorded, Scheduler, State, View,
+    Asker, End, Held, Holder, How, Job, Message, Opening, Phase, Process, Record, Recorded,
+    Scheduler, State, View,
 };
 use crate::wire;
 use orchion_scheduler_core::{Adopted, ClusterState, JobView, Ledger, Now, Write, adopt};
@@ -129,13 +131,15 @@ impl State {
             | Message::Write { .. }
             | Message::Order { .. }
             | Message::Stop { .. }
-            | Message::Ended(_)
+            | Message::Granted { .. }
+            | Message::Said(_)
+            | Message::Ended { .. }
             | Message::Answer { .. } => false,
         });
         for running in self.agents.iter_mut().flat_map(|agent| &mut agent.attempts) {
-            for waits in [&mut running.stopped_by, &mut running.asker] {
-                waits.take_if(|waits| *waits == scheduler);
-            }
+            running.stopped_by.take_if(|waits| *waits == scheduler);
+            let asker = Asker::Scheduler(scheduler);
+            running.asker.take_if(|waits| *waits == asker);
         }
     }
 
@@ -215,30 +219,83 @@ impl State {
         }
     }
 
-    /// A caller asks for the job, again until it is told that it is admitted.
-    pub(crate) fn submit(&mut self, scheduler: u8) {
+    /// A caller asks for the job, again until it is told that it is admitted. Its
+    /// gateway may have ordered the first attempt, and know what was answered.
+    pub(crate) fn submit(&mut self, scheduler: u8, reply: Option<Reply>, planted: Option<Planted>) {
+        let Some(holder) = self.holder(scheduler) else {
+            return;
+        };
+        let Some(job) = &holder.job else {
+            return self.take_in(scheduler, reply, planted);
+        };
+        // Of an end without a record the transcript has the answer.
+        let is_over = job.phase == Phase::Ended && job.is_unrecorded();
+        self.is_admitted |= job.ledger.get().is_stored() || is_over;
+    }
+
+    /// Nobody here knew the job.
+    fn take_in(&mut self, scheduler: u8, reply: Option<Reply>, planted: Option<Planted>) {
+        let is_believed = planted != Some(Planted::FactIgnored);
+        let to = self.granted.filter(|_| is_believed).map(|it| it.to);
+        let is_brief = self.is_brief;
         let Some(holder) = self.holder_mut(scheduler) else {
             return;
         };
-        let is_stored = match &mut holder.job {
-            // Of an end without a record the transcript has the answer.
-            Some(job) => {
-                job.ledger.get().is_stored() || job.phase == Phase::Ended && job.is_unrecorded()
-            }
-            None => {
-                let record = Record {
-                    state: Recorded::Pending,
-                    attempt: 0,
-                    to: None,
-                    failures: 0,
-                };
-                let mut job = Job::new(record, 0, Phase::Queued);
-                job.touch();
-                holder.job = Some(job);
-                false
-            }
+        let (state, attempt, phase) = match to {
+            Some(_) => (Recorded::Assigned, 1, Phase::Ordered),
+            None => (Recorded::Pending, 0, Phase::Queued),
         };
-        self.is_admitted |= is_stored;
+        let record = Record {
+            state,
+            attempt,
+            to,
+            failures: 0,
+        };
+        let mut job = Job::new(record, 0, phase);
+        job.touch();
+        if to.is_some() && is_brief {
+            job.held = Held::Waits;
+        }
+        holder.job = Some(job);
+        if reply.is_some() && to.is_some() {
+            self.replied(scheduler, 1, reply);
+        }
+        self.release_if_gone(scheduler);
+    }
+
+    /// An agent tells of a job that its gateway has ordered, and that has ended.
+    pub(crate) fn granted_ended(&mut self, scheduler: u8, end: End) {
+        let Some(holder) = self.holder_mut(scheduler) else {
+            return;
+        };
+        let How::Final(outcome) = end.how else { return };
+        if holder.job.is_none() {
+            let record = Record {
+                state: Recorded::Ended(outcome),
+                attempt: end.attempt,
+                to: Some(end.by),
+                failures: 0,
+            };
+            let mut job = Job::new(record, 0, Phase::Ended);
+            job.held = Held::Due;
+            holder.job = Some(job);
+        }
+    }
+
+    /// Nobody has heard of an order: it is repeated.
+    pub(crate) fn order_again(&mut self, scheduler: u8, planted: Option<Planted>) {
+        if planted == Some(Planted::RepeatedElsewhere)
+            && self.granted.is_some()
+            && let Some(job) = self.job_mut(scheduler)
+        {
+            let to = job.record.to.map(|to| Process {
+                agent: 1 - to.agent,
+                instance: 0,
+            });
+            job.record.to = to;
+            job.touch();
+        }
+        self.order(scheduler);
     }
 
     /// The plan places the waiting job.

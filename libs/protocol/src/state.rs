@@ -1,5 +1,6 @@
 //! What the whole system is at one moment.
 
+use crate::agent::Reply;
 use crate::faults::Faults;
 use crate::real::Real;
 use orchion_node_agent_core as agent_core;
@@ -138,8 +139,21 @@ pub(crate) enum Message {
         agent: u8,
         is_superseded: bool,
     },
+    /// The order of the first attempt that the gateway has given by itself.
+    Granted {
+        epoch: u8,
+        to: Process,
+        /// Whether its answer goes anywhere.
+        hears: bool,
+    },
+    /// What the agent has answered to that, on its way to the scheduler.
+    Said(Reply),
     /// What a process told before it died.
-    Ended(End),
+    Ended {
+        end: End,
+        /// With what is to be known of a job that its gateway had ordered.
+        is_granted: bool,
+    },
     /// The end of an attempt, as the answer to its order.
     Answer { to: Option<u8>, end: End },
 }
@@ -255,8 +269,26 @@ pub(crate) struct Running {
     pub(crate) end: Option<Outcome>,
     /// The scheduler that waits for its end.
     pub(crate) stopped_by: Option<u8>,
-    /// The scheduler that waits for the answer to its order.
-    pub(crate) asker: Option<u8>,
+    /// Who waits for the answer to the order.
+    pub(crate) asker: Option<Asker>,
+}
+
+/// Who waits for the answer to an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Asker {
+    Scheduler(u8),
+    /// The gateway, and with it whichever scheduler is in charge.
+    Gateway {
+        hears: bool,
+    },
+}
+
+/// The first attempt that the gateway has ordered by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Granted {
+    pub(crate) to: Process,
+    /// What the agent has answered, if the gateway may tell the scheduler.
+    pub(crate) said: Option<Reply>,
 }
 
 /// What the model keeps though nobody in it knows.
@@ -268,6 +300,8 @@ pub(crate) struct Seen {
     pub(crate) ordered_before_mark: bool,
     /// A record that said ended says open.
     pub(crate) record_went_back: bool,
+    /// The attempt that the gateway has ordered was ordered of another process, too.
+    pub(crate) ordered_elsewhere: bool,
 }
 
 /// The whole system.
@@ -276,6 +310,8 @@ pub struct State {
     /// The answer is wanted whole, and is thought to come soon: its order is answered
     /// with the end, and its first record waits for that.
     pub(crate) is_brief: bool,
+    /// The gateway has ordered the first attempt by itself.
+    pub(crate) granted: Option<Granted>,
     pub(crate) chain: Vec<Link>,
     /// The record and its revision.
     pub(crate) record: Option<(u8, Record)>,
@@ -301,7 +337,7 @@ impl Message {
             } => Some(*scheduler),
             Self::Write { from, .. } | Self::Order { from, .. } | Self::Stop { from, .. } => *from,
             Self::Answer { to, .. } => *to,
-            Self::Append { .. } | Self::Ended(_) => None,
+            Self::Append { .. } | Self::Granted { .. } | Self::Said(_) | Self::Ended { .. } => None,
         }
     }
 }
@@ -322,7 +358,7 @@ impl State {
                     | Message::Order { from, .. }
                     | Message::Stop { from, .. } => *from = None,
                     Message::Answer { to, .. } => *to = None,
-                    Message::Ended(_) => {}
+                    Message::Granted { .. } | Message::Said(_) | Message::Ended { .. } => {}
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::state::{Author, End, How, Link, Outcome, Process, Record, Recorded, Token};
 use orchion_contract::job::{
-    Assignment, AttemptEnd, AttemptOutcome, Job, JobEnd, JobState, Outcome as Ended, Usage,
+    Assignment, AttemptEnd, AttemptOutcome, Granted, Job, JobEnd, JobState, Outcome as Ended, Usage,
 };
 use orchion_contract::node::{EngineKind, EngineRef, RunningAttempt};
 use orchion_contract::transcript::{Entry, Final, Frame, Mark, Piece, Times};
@@ -249,6 +249,20 @@ pub(crate) fn end(end: &AttemptEnd, by: Process) -> End {
         },
         stored: end.stored,
     }
+}
+
+/// What an agent tells of a job that its gateway has ordered.
+pub(crate) fn granted(to: Process) -> Box<Granted> {
+    Box::new(Granted {
+        job: record(Record {
+            state: Recorded::Assigned,
+            attempt: 1,
+            to: Some(to),
+            failures: 0,
+        }),
+        prompt_bytes: 0,
+        max_tokens: None,
+    })
 }
 
 /// The record as the scheduler's core knows it.

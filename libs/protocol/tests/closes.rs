@@ -4,8 +4,7 @@ use orchion_protocol::{Faults, Planted, Protocol, liveness};
 use stateright::{Checker, HasDiscoveries, Model};
 
 /// Checks the whole space of states; how many there are.
-fn holds(faults: Faults) -> usize {
-    let protocol = Protocol::with(faults);
+fn holds(protocol: Protocol) -> usize {
     let found = protocol
         .checker()
         .threads(2)
@@ -29,12 +28,14 @@ fn every_history_with_a_fault_outside_the_schedulers_ends_well() {
         lost_leases: 0,
         ..Faults::up_to(1)
     };
-    assert!(holds(faults) > 10_000);
+    assert!(holds(Protocol::with(faults)) > 10_000);
+    assert!(holds(Protocol::granted(faults)) > 10_000);
 }
 
 #[test]
 fn every_history_without_faults_ends_well() {
-    assert!(holds(Faults::NONE) > 100);
+    assert!(holds(Protocol::with(Faults::NONE)) > 100);
+    assert!(holds(Protocol::granted(Faults::NONE)) > 100);
 }
 
 #[test]

@@ -10,23 +10,27 @@ use crate::names;
 use crate::net::Net;
 use crate::outcome::Outcome;
 use crate::purpose::{Purpose, Work};
+use crate::scenario::Role;
 use crate::scheduler::REQUEST;
 use crate::wire::{
     Answer, Ask, Call, Life, MS, News, Parcel, Reader, Refusal, SECOND, Said, Time, Whom, span,
+    time,
 };
 use orchion_contract::job::{
-    AttemptEnd, AttemptOutcome, CancelOrder, CancelReason, CancelReply, EndedBatch, JobEnd,
-    Outcome as Ending, RunOrder, RunReply, Usage, Workload,
+    Assignment, AttemptEnd, AttemptOutcome, CancelOrder, CancelReason, CancelReply, EndedBatch,
+    GRANTED_HELD, GRANTED_TELLS_AFTER, Granted, JobEnd, Outcome as Ending, RunOrder, RunReply,
+    Usage, Workload,
 };
 use orchion_contract::node::{
     Continuation, EngineKind, EngineRef, Heartbeat, Registration, Replica, ReplicaLoad,
     RunningAttempt,
 };
 use orchion_contract::transcript::{Continued, Entry, Final, Piece, Times};
-use orchion_contract::{ErrorBody, ErrorCode, ReplicaId};
+use orchion_contract::{ErrorBody, ErrorCode, JobId, ReplicaId};
 use orchion_node_agent_core::{Ledger, Order, Plan, Seat, StopOrder, Verdict, Way, plan};
 use orchion_transcript::{Effect, Prefix, Stop, Writer};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 const TRY: Time = 300 * MS;
 const PAUSE: Time = 50 * MS;
@@ -37,6 +41,10 @@ const BUSY: Time = SECOND;
 const GATHERING: Time = 50 * MS;
 /// How long an order for an answer that is wanted at once waits for its end.
 const HELD: Time = 100 * MS;
+/// The same for an order of a gateway, and how soon such an end comes that nobody
+/// else was told of the job.
+const GRANTED: Time = GRANTED_HELD.as_micros() as Time;
+const SOON: Time = GRANTED_TELLS_AFTER.as_micros() as Time;
 const MOST: usize = 256;
 
 pub(crate) struct Agent {
@@ -83,6 +91,7 @@ struct Attempt {
     /// Who ordered it and has no answer yet.
     asker: Option<(Life, u64)>,
     started_ms: u64,
+    began: Time,
 }
 
 /// What a node serves; the last one of some cannot continue.
@@ -159,7 +168,7 @@ impl Agent {
             replicas: vec![ReplicaLoad {
                 id: self.replica.id.clone(),
                 slots: self.replica.slots,
-                busy: self.ledger.busy(0),
+                busy: self.ledger.known_busy(0),
                 ready: self.replica.ready,
                 loaded: true,
                 memory_free_bytes: None,
@@ -290,6 +299,7 @@ impl Agent {
                 }
                 self.tell(net);
             }
+            Purpose::TellLater => self.tell(net),
             Purpose::EngineBack(engine) => {
                 if engine == self.engine {
                     self.replica.ready = true;
@@ -319,15 +329,19 @@ impl Agent {
         if self.is_telling {
             return;
         }
-        let ends = self.ledger.untold(MOST);
-        if ends.is_empty() {
+        let Some(due) = self.ledger.due() else { return };
+        let due = self.born + time(due);
+        if due > net.now {
+            net.later(self.life, due - net.now, Purpose::TellLater);
             return;
         }
+        let ends = self.ledger.untold(MOST);
         self.is_telling = true;
         let batch = EndedBatch {
             node: names::node(self.index),
             instance: names::instance(self.life),
             ends: ends.clone(),
+            granted: self.ledger.granted(&ends),
         };
         net.ask(
             self.life,

@@ -2,10 +2,11 @@
 
 use crate::names;
 use crate::server::Stored;
-use crate::wire::{Life, Reader, Time};
+use crate::wire::{Life, Reader, SECOND, Time};
 use orchion_contract::JobId;
+use orchion_contract::lease::SERVICE_TTL_S;
 use orchion_contract::transcript::Entry;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// A promise.
@@ -109,6 +110,10 @@ pub(crate) struct Oracle {
     written_in: BTreeMap<JobId, u64>,
     /// Failed attempts that stored something, and chances to fail without one.
     pub(crate) failures: BTreeMap<JobId, u32>,
+    /// Jobs that gateways have ordered by themselves, and who took them.
+    pub(crate) granted: BTreeMap<JobId, Option<Life>>,
+    /// Those of which their gateways could tell nobody.
+    pub(crate) forsaken: BTreeSet<JobId>,
 }
 
 impl Oracle {
@@ -122,21 +127,18 @@ impl Oracle {
         }
     }
 
-    /// Holds a new entry against what stands before it; `before` is the chain without it.
+    /// Holds a new entry against what stands before it; `before` is the chain without
+    /// it. Returns what it breaks.
     pub(crate) fn appended(
         &mut self,
         at: (Reader, JobId),
         before: &[Stored],
         new: &Stored,
         by_scheduler: bool,
-        now: Time,
-    ) {
+    ) -> Option<(Property, String)> {
         let known = self.chains.entry(at).or_insert_with(|| Summary::of(before));
-        if let Some((property, what)) = known.add(new, by_scheduler) {
-            self.broken(property, now, || {
-                format!("job {}: {what}", names::number(at.1))
-            });
-        }
+        let (property, what) = known.add(new, by_scheduler)?;
+        Some((property, format!("job {}: {what}", names::number(at.1))))
     }
 
     /// The store was rolled back.
@@ -160,7 +162,10 @@ impl Oracle {
         let last = self.written_in.entry(job).or_default();
         let is_late = reign < *last;
         *last = reign.max(*last);
-        if is_late {
+        // A store without its tail may not know who came to the lease last: for the
+        // life of a lease there may be two.
+        let may_be_two = self.tail_was_lost && now - self.tail_lost_at < SERVICE_TTL_S * SECOND;
+        if is_late && !may_be_two {
             self.broken(Property::Successor, now, || {
                 let job = names::number(job);
                 format!("{scheduler:?} wrote the record of job {job} over that of its successor")

@@ -12,13 +12,17 @@ use crate::purpose::{Errand, Purpose};
 use crate::random::Random;
 use crate::scenario::Role;
 use crate::wire::{Ask, Life, MS, Reader as Place, SECOND, Said, Time, Whom};
-use orchion_contract::job::{CancelJob, CancelReason, Door, JobSpec, Priority, Submit, Workload};
+use orchion_contract::job::{
+    Assignment, CancelJob, CancelReason, Declined, Door, GRANTED_TELLS_AFTER, JobSpec, Ordered,
+    Priority, RunReply, Submit, Workload,
+};
 use orchion_contract::transcript::{Entry, Final};
 use orchion_contract::{ErrorCode, JobId, ReaderId};
 use orchion_transcript::Reader;
 use serde_json::value::RawValue;
 
 const TRY: Time = 300 * MS;
+const TELLS_AFTER: Time = GRANTED_TELLS_AFTER.as_micros() as Time;
 const PATIENCE: Time = 5 * SECOND;
 const CANCEL_PATIENCE: Time = 5 * SECOND;
 /// Stands among the attempts for what took back everything before.
@@ -51,6 +55,12 @@ pub(crate) struct Client {
     spec: JobSpec,
     pub(crate) state: State,
     pub(crate) admitted: bool,
+    /// The first attempt, where its gateway has ordered it.
+    ordered: Option<Box<Ordered>>,
+    /// Whether its gateway has told nobody yet.
+    is_untold: bool,
+    /// Whether its gateway still tells what it has ordered.
+    pub(crate) is_telling: bool,
     /// The gateway it talks to.
     gateway: Option<Life>,
     rounds: u32,
@@ -109,6 +119,9 @@ impl Client {
             spec,
             state: State::Away,
             admitted: false,
+            ordered: None,
+            is_untold: false,
+            is_telling: false,
             gateway: None,
             rounds: 0,
             came_at: Time::MAX,
@@ -177,11 +190,65 @@ impl Client {
         self.state = State::Submitting;
         self.is_live = self.door == Door::Chat;
         self.reader = Reader::new();
-        self.ask(net, gateway, net.now + PATIENCE);
+        let until = net.now + PATIENCE;
+        self.order(net, gateway);
+        if self.is_untold {
+            let purpose = Purpose::Client(self.number, Errand::Tell { until });
+            net.later(gateway, TELLS_AFTER, purpose);
+        } else {
+            self.ask(net, gateway, until);
+        }
     }
 
-    fn ask(&self, net: &mut Net, gateway: Life, until: Time) {
-        let submit = Submit {
+    /// Orders the first attempt, where a slot was granted.
+    fn order(&mut self, net: &mut Net, gateway: Life) {
+        self.ordered = None;
+        let may = self.door == Door::Chat && self.spec.may_be_granted();
+        let Some((epoch, grant)) = net.grant(gateway).filter(|_| may) else {
+            return;
+        };
+        net.counts.granted += 1;
+        net.oracle.granted.insert(self.job, None);
+        let now_ms = net.unix_ms(gateway);
+        let order = grant.order(epoch, &self.submission(gateway), now_ms);
+        let whom = Whom::Agent(names::index(&grant.to.node));
+        let ask = Ask::Run(Box::new(order));
+        net.ask(
+            gateway,
+            whom,
+            ask,
+            TRY,
+            Purpose::Client(self.number, Errand::Order),
+        );
+        let to = Assignment {
+            at_ms: now_ms,
+            ..grant.to
+        };
+        self.ordered = Some(Box::new(Ordered { to, declined: None }));
+        self.is_untold = self.spec.whole;
+    }
+
+    /// An agent has answered the order: only that it has not taken it is news.
+    pub(crate) fn order_answered(&mut self, net: &mut Net, reply: RunReply) {
+        if matches!(reply, RunReply::Accepted | RunReply::Running) || !self.is_untold {
+            return;
+        }
+        if let Some(ordered) = &mut self.ordered {
+            ordered.declined = Some(Declined::Said(reply));
+        }
+        self.tell(net, net.now + PATIENCE);
+    }
+
+    /// The scheduler is told of a job that is under way, unless it has ended.
+    fn tell(&mut self, net: &mut Net, until: Time) {
+        let is_untold = std::mem::take(&mut self.is_untold);
+        if let Some(gateway) = self.gateway.filter(|_| is_untold) {
+            self.ask(net, gateway, until);
+        }
+    }
+
+    fn submission(&self, gateway: Life) -> Submit {
+        Submit {
             job: self.job,
             reader: match self.door {
                 Door::Chat => names::reader(gateway),
@@ -190,7 +257,13 @@ impl Client {
             door: self.door,
             spec: self.spec.clone(),
             correlation_id: String::new(),
-        };
+            ordered: self.ordered.clone(),
+        }
+    }
+
+    fn ask(&mut self, net: &mut Net, gateway: Life, until: Time) {
+        self.is_telling = self.ordered.is_some();
+        let submit = self.submission(gateway);
         let purpose = Purpose::Client(self.number, Errand::Submit { until });
         net.ask(gateway, Whom::Schedulers, Ask::Submit(submit), TRY, purpose);
     }
@@ -234,6 +307,11 @@ impl Client {
         self.stop_reading(net);
         self.state = State::Gone;
         self.canceled = true;
+        // It becomes known first.
+        self.is_untold = false;
+        if self.ordered.is_some() && !self.admitted {
+            self.ask(net, gateway, net.now + PATIENCE);
+        }
         let ask = self.cancel_order(CancelReason::Disconnect);
         let purpose = Purpose::Client(self.number, Errand::HangUp { tries: 0 });
         net.ask(gateway, Whom::Schedulers, ask, TRY, purpose);
@@ -261,7 +339,14 @@ impl Client {
 
     /// The gateway that it talked to is dead.
     pub(crate) fn gateway_died(&mut self, net: &mut Net, gateway: Life) {
-        if self.gateway != Some(gateway) || self.is_over() {
+        if self.gateway != Some(gateway) {
+            return;
+        }
+        self.is_telling = false;
+        if self.ordered.is_some() && !self.admitted {
+            net.oracle.forsaken.insert(self.job);
+        }
+        if self.is_over() {
             return;
         }
         self.stop_reading(net);
@@ -280,6 +365,8 @@ impl Client {
         let Some(gateway) = self.gateway else { return };
         match errand {
             Errand::Submit { until } => self.submitted(net, gateway, until, outcome),
+            Errand::Tell { until } if self.state == State::Submitting => self.tell(net, until),
+            Errand::Tell { .. } | Errand::Order => {}
             Errand::Find { tries } => self.found(net, gateway, tries, outcome),
             Errand::Cancel { until, tries } => match outcome {
                 Outcome::Said(Said::Job(Ok(job))) => {
@@ -314,6 +401,13 @@ impl Client {
     }
 
     fn submitted(&mut self, net: &mut Net, gateway: Life, until: Time, outcome: Outcome) {
+        self.is_telling &= !matches!(outcome, Outcome::Said(_)) && net.now < until;
+        // Whatever came meanwhile, nothing that its gateway has ordered is left unknown.
+        let is_over = matches!(self.state, State::Gone | State::Done);
+        if is_over && self.ordered.is_some() && !self.admitted {
+            self.submitted_late(net, gateway, until, outcome);
+            return;
+        }
         if self.state != State::Submitting {
             return;
         }
@@ -346,6 +440,7 @@ impl Client {
                     });
                 }
                 self.state = State::Refused;
+                net.oracle.forsaken.insert(self.job);
                 net.counts.refused += 1;
             }
             Outcome::Nobody if net.now < until => {
@@ -371,6 +466,27 @@ impl Client {
                     self.state = State::Away;
                     self.again(net, 200 * MS);
                 }
+            }
+        }
+    }
+
+    fn submitted_late(&mut self, net: &mut Net, gateway: Life, until: Time, outcome: Outcome) {
+        match outcome {
+            Outcome::Said(Said::Admission(Err(_))) => {
+                net.counts.refused += 1;
+                net.oracle.forsaken.insert(self.job);
+            }
+            Outcome::Said(_) => self.admitted = true,
+            Outcome::Nobody if net.now < until => {
+                let again = Purpose::Client(self.number, Errand::Submit { until });
+                net.later(gateway, TRY, again);
+            }
+            Outcome::Answer(_) | Outcome::TimedOut if net.now < until => {
+                self.ask(net, gateway, until);
+            }
+            // Nobody is there.
+            Outcome::Answer(_) | Outcome::TimedOut | Outcome::Nobody => {
+                net.oracle.forsaken.insert(self.job);
             }
         }
     }

@@ -12,6 +12,10 @@ pub struct Counts {
     pub admitted: u64,
     /// Jobs that were refused.
     pub refused: u64,
+    /// Jobs that their gateways have ordered by themselves.
+    pub granted: u64,
+    /// Those of which the scheduler heard when they had ended.
+    pub untold: u64,
     /// Pieces shown to callers.
     pub pieces: u64,
     /// Attempts that an agent took.
@@ -56,6 +60,8 @@ impl Counts {
         self.lives += other.lives;
         self.admitted += other.admitted;
         self.refused += other.refused;
+        self.granted += other.granted;
+        self.untold += other.untold;
         self.pieces += other.pieces;
         self.attempts += other.attempts;
         self.continued += other.continued;
@@ -87,6 +93,8 @@ impl fmt::Display for Counts {
             ("lives", self.lives),
             ("jobs admitted", self.admitted),
             ("jobs refused", self.refused),
+            ("jobs to granted slots", self.granted),
+            ("ended before told", self.untold),
             ("pieces shown", self.pieces),
             ("attempts", self.attempts),
             ("answers continued", self.continued),

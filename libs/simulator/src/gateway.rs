@@ -125,6 +125,7 @@ impl Gateway {
             | Purpose::TakeOverAgain
             | Purpose::Attempt(..)
             | Purpose::TellEnds(_)
+            | Purpose::TellLater
             | Purpose::Register
             | Purpose::EngineBack(_)
             | Purpose::Registry(..)

@@ -23,7 +23,9 @@ pub(crate) fn capacity(net: &mut Net, state: &ClusterState, node: &NodeId) {
         // Each simulated node has one replica.
         let placed = u32::try_from(state.placed_on(node).count()).unwrap_or(u32::MAX);
         let (placed, slots) = (placed.max(replica.recorded), replica.replica.slots);
-        if placed <= slots {
+        // Gateways may have filled slots meanwhile; their agents refuse what is too much.
+        let is_granted = |job: &JobId| net.oracle.granted.contains_key(job);
+        if placed <= slots || state.placed_on(node).any(is_granted) {
             continue;
         }
         let jobs = state.placed_on(node).filter_map(|job| state.job(job));
@@ -73,6 +75,10 @@ impl World {
                 client.state
             ));
         }
+        if let Some(client) = self.clients.iter().find(|client| client.is_telling) {
+            let job = names::number(client.job);
+            return Some(format!("job {job} is being told of to nobody"));
+        }
         let open = |slot: &&crate::server::Slot| match &slot.value {
             Some(Value::Job(job)) => !job.state.is_ended(),
             Some(Value::Node(_) | Value::Lease(_)) | None => false,
@@ -97,6 +103,12 @@ impl World {
         {
             let left = agent.ledger.in_hand();
             return Some(format!("an agent has {} attempts in its hands", left.len()));
+        }
+        if self.agents().any(|agent| agent.ledger.running() > 0) {
+            return Some("an agent runs what only a gateway knows of".to_owned());
+        }
+        if self.agents().any(|agent| agent.ledger.due().is_some()) {
+            return Some("an agent has ends that nobody was told of".to_owned());
         }
         let Some(holder) = self
             .schedulers()
@@ -139,6 +151,28 @@ impl World {
         self.judge_records(&ends);
         self.judge_ends(&ends);
         self.judge_clients(&ends);
+        self.judge_history(&ends);
+    }
+
+    /// History knows of every job that ended at an agent which still lives, also of
+    /// those that nobody told a scheduler of but that agent.
+    fn judge_history(&mut self, ends: &BTreeMap<JobId, (Box<Final>, Vec<u32>)>) {
+        if self.net.oracle.tail_was_lost {
+            return;
+        }
+        let (granted, forsaken) = (&self.net.oracle.granted, &self.net.oracle.forsaken);
+        let told = granted.iter().filter(|(job, _)| !forsaken.contains(job));
+        let lives = told.filter(|(_, agent)| agent.is_some_and(|agent| self.net.lives(agent)));
+        let mut untold = lives.filter(|(job, _)| {
+            ends.contains_key(job) && !self.net.server.history.contains_key(job)
+        });
+        if let Some((job, _)) = untold.next() {
+            let what = format!(
+                "job {} has ended and history does not know",
+                names::number(*job)
+            );
+            self.net.broken(Property::History, || what);
+        }
     }
 
     /// The finals of all transcripts.

@@ -51,6 +51,8 @@ pub enum Mutant {
     RecordsReadOnce,
     /// A gateway that reconnects does not look whether the store was rolled back.
     RollbackUnnoticed,
+    /// An agent tells nobody of the ends of jobs that their gateways have ordered.
+    GrantedEndUntold,
 }
 
 /// All of them, with the word that names each on the command line.
@@ -79,4 +81,5 @@ pub const MUTANTS: &[(Mutant, &str)] = &[
     (Mutant::BusyIsFailure, "busy-is-failure"),
     (Mutant::RecordsReadOnce, "records-read-once"),
     (Mutant::RollbackUnnoticed, "rollback-unnoticed"),
+    (Mutant::GrantedEndUntold, "granted-end-untold"),
 ];

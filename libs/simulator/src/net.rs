@@ -15,6 +15,7 @@ use crate::wire::{
     Whom,
 };
 use orchion_contract::JobId;
+use orchion_contract::job::{Grant, Grants};
 use orchion_contract::progress::Progress;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -25,6 +26,8 @@ const BUFFERED: usize = 1000;
 const LANES: usize = 8;
 /// The day on which every life begins.
 const EPOCH_MS: u64 = 1_800_000_000_000;
+/// Time between two tokens of a brief answer.
+pub(crate) const QUICK: Time = 3 * MS;
 
 /// Something that will happen.
 #[derive(Debug, Clone)]
@@ -157,6 +160,8 @@ pub(crate) struct Net {
     pub(crate) counts: Counts,
     pub(crate) consumers: BTreeMap<u64, Consumer>,
     pub(crate) nats_was_down: Time,
+    /// What each gateway was granted, and until when.
+    grants: BTreeMap<Life, (Grants, Time)>,
     /// Tokens of each job, and the time between two of them.
     pub(crate) lengths: Vec<(u64, Time)>,
     /// The job whose story is told.
@@ -182,6 +187,7 @@ impl Net {
             counts: Counts::default(),
             consumers: BTreeMap::new(),
             nats_was_down: 0,
+            grants: BTreeMap::new(),
             lengths: Vec::new(),
             watched: None,
             story: Vec::new(),
@@ -241,6 +247,24 @@ impl Net {
         }
     }
 
+    /// A gateway is granted slots, in place of those that it had.
+    pub(crate) fn granted(&mut self, gateway: Life, grants: Grants) {
+        let until = self.now + grants.for_ms * MS;
+        self.grants.insert(gateway, (grants, until));
+    }
+
+    /// A slot that a gateway may fill by itself, and the epoch to order it under.
+    pub(crate) fn grant(&mut self, gateway: Life) -> Option<(u64, Grant)> {
+        let (grants, until) = self.grants.get(&gateway)?;
+        if *until <= self.now {
+            return None;
+        }
+        // More than it was granted at a time: agents take no more than they can.
+        let (epoch, places) = (grants.epoch, grants.models.first()?.places.clone());
+        let chosen = self.random.below(places.len());
+        Some((epoch, places.get(chosen)?.clone()))
+    }
+
     /// Adds to the story of a job that is watched.
     pub(crate) fn tell(&mut self, job: JobId, what: impl FnOnce() -> String) {
         if self.watched == Some(job) {
@@ -254,9 +278,12 @@ impl Net {
         self.lengths.get(job).copied().unwrap_or((1, MS))
     }
 
-    /// The time until an engine's first token.
-    pub(crate) fn prefill(&mut self) -> Time {
-        self.random.between(5, 120) * MS
+    /// The time until an engine's first token of a job.
+    pub(crate) fn prefill(&mut self, job: usize) -> Time {
+        match self.work(job) {
+            (_, QUICK) => self.random.between(1, 10) * MS,
+            _ => self.random.between(5, 120) * MS,
+        }
     }
 
     /// The wall clock of a process; hosts differ a little.

@@ -18,6 +18,8 @@ pub(crate) enum Purpose {
     TakeOverAgain,
     Attempt(RunningAttempt, u64, Work),
     TellEnds(Vec<AttemptEnd>),
+    /// Ends have waited for each other long enough.
+    TellLater,
     Register,
     EngineBack(u32),
     Registry(u64, Office),
@@ -82,8 +84,23 @@ pub(crate) enum Office {
 /// What a client does.
 #[derive(Debug, Clone)]
 pub(crate) enum Errand {
-    Submit { until: Time },
-    Find { tries: u32 },
-    Cancel { until: Time, tries: u32 },
-    HangUp { tries: u32 },
+    Submit {
+        until: Time,
+    },
+    /// An order of the gateway's own; its answer comes to whoever listens.
+    Order,
+    /// The time to tell the scheduler of it.
+    Tell {
+        until: Time,
+    },
+    Find {
+        tries: u32,
+    },
+    Cancel {
+        until: Time,
+        tries: u32,
+    },
+    HangUp {
+        tries: u32,
+    },
 }

@@ -305,6 +305,7 @@ impl Registry {
             | Purpose::TakeOverAgain
             | Purpose::Attempt(..)
             | Purpose::TellEnds(_)
+            | Purpose::TellLater
             | Purpose::Register
             | Purpose::EngineBack(_)
             | Purpose::Client(..)

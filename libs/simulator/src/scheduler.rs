@@ -9,8 +9,8 @@ use crate::net::{Follows, Net};
 use crate::outcome::Outcome;
 use crate::purpose::{Duty, Purpose};
 use crate::wire::{
-    Answer, Ask, Bucket, Call, Key, Life, MS, Parcel, Reader, Refusal, SECOND, Said, Time, Value,
-    Whom, span, time,
+    Answer, Ask, Bucket, Call, Key, Life, MS, News, Parcel, Reader, Refusal, SECOND, Said, Time,
+    Value, Whom, span, time,
 };
 use orchion_contract::JobId;
 use orchion_contract::job::{AttemptOutcome, Job, RunReply};
@@ -147,10 +147,22 @@ impl Scheduler {
     pub(crate) fn parcel(&mut self, net: &mut Net, parcel: Parcel) {
         match parcel {
             Parcel::Ask { from, op, ask } => self.asked(net, from, op, ask),
-            Parcel::News(crate::wire::News::Beat(beat)) => {
+            Parcel::News(News::Beat(beat)) => {
                 if !net.has(Mutant::HeartbeatsIgnored) {
                     self.hear(net, Input::Beat(Box::new(beat)));
                 }
+            }
+            Parcel::News(News::Answered(_, job, reply)) => {
+                let reply = Reply::Said(*reply);
+                let attempt = 1;
+                self.hear(
+                    net,
+                    Input::Replied {
+                        job,
+                        attempt,
+                        reply,
+                    },
+                );
             }
             Parcel::Change {
                 consumer,
@@ -400,6 +412,7 @@ impl Scheduler {
             Purpose::TakeOverAgain
             | Purpose::Attempt(..)
             | Purpose::TellEnds(_)
+            | Purpose::TellLater
             | Purpose::Register
             | Purpose::EngineBack(_)
             | Purpose::Registry(..)

@@ -1,7 +1,7 @@
 //! What travels between the processes of a simulated cluster.
 
 use orchion_contract::job::{
-    Admission, CancelJob, CancelOrder, CancelReply, EndedBatch, Job, JobState, JobSummary,
+    Admission, CancelJob, CancelOrder, CancelReply, EndedBatch, Grants, Job, JobState, JobSummary,
     RunOrder, RunReply, Submit,
 };
 use orchion_contract::node::{Heartbeat, Node, Registration};
@@ -166,6 +166,10 @@ pub(crate) enum News {
     Capability(Box<Registration>),
     RegisterAgain(usize),
     Hello,
+    /// Slots that a gateway may fill by itself.
+    Grants(Life, Grants),
+    /// What an agent answers to an order of a gateway.
+    Answered(Life, JobId, Box<RunReply>),
 }
 
 /// From a process to the server.

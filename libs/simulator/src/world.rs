@@ -10,7 +10,7 @@ use crate::counts::Counts;
 use crate::gateway::{Fed, Gateway};
 use crate::mutant::Mutant;
 use crate::names;
-use crate::net::{Event, Net, PATIENCE};
+use crate::net::{Event, Net, PATIENCE, QUICK};
 use crate::outcome::Outcome;
 use crate::purpose::Purpose;
 use crate::random::Random;
@@ -113,8 +113,10 @@ impl World {
             // Each job of its own: fewer jobs leave the others as they are.
             let mut random = Random::new(scenario.seed, 100 + n as u64);
             let at = random.between(300, ACTIVE / MS) * MS;
-            net.lengths
-                .push((random.between(1, 16), random.between(20, 120) * MS));
+            net.lengths.push(match random.chance(200) {
+                true => (random.between(1, 3), QUICK),
+                false => (random.between(1, 16), random.between(20, 120) * MS),
+            });
             let number = clients.len();
             let mut client = Client::new(number, n, &mut random);
             if random.chance(100) {
@@ -364,7 +366,7 @@ impl World {
                 Body::Scheduler(scheduler) => scheduler.parcel(&mut self.net, parcel),
                 Body::Registry(registry) => registry.parcel(&mut self.net, parcel),
                 Body::Agent(agent) => agent.parcel(&mut self.net, parcel),
-                Body::Gateway(_) => self.entry(to, parcel),
+                Body::Gateway(_) => self.gateway_hears(to, parcel),
                 Body::None => {}
             },
         }
@@ -399,6 +401,20 @@ impl World {
             Body::None => Vec::new(),
         };
         self.feed(owner, fed);
+    }
+
+    fn gateway_hears(&mut self, gateway: Life, parcel: Parcel) {
+        match parcel {
+            Parcel::News(News::Grants(_, grants)) => self.net.granted(gateway, grants),
+            Parcel::News(News::Answered(_, job, reply)) => {
+                let mut clients = self.clients.iter_mut();
+                let mine = |client: &&mut Client| client.job == job && client.is_fed(gateway);
+                if let Some(client) = clients.find(mine) {
+                    client.order_answered(&mut self.net, *reply);
+                }
+            }
+            parcel => self.entry(gateway, parcel),
+        }
     }
 
     /// An entry comes to a gateway: over its feed, or to one caller.

@@ -12,6 +12,7 @@ mod error;
 mod feed;
 mod fields;
 mod follow;
+mod grants;
 mod idempotency;
 mod large;
 mod openapi;
@@ -96,6 +97,11 @@ fn connect(config: GatewayConfig, bus: Bus, tasks: &Tasks) -> Arc<Gateway> {
     tasks.spawn_support("live answers", move |stop| {
         dispatcher.0.dispatch(dispatcher.1, dispatcher.2, stop)
     });
+    let granted = grants::Granted::default();
+    let listener = (granted.clone(), bus.clone(), reader.clone());
+    tasks.spawn_support("grants", move |stop| {
+        listener.0.listen(listener.1, listener.2, stop)
+    });
     let logs = routes::logs::Tap::start(&bus, tasks);
     let closing = Stop::new();
     let farewell = (tasks.stop().clone(), closing.clone());
@@ -115,6 +121,7 @@ fn connect(config: GatewayConfig, bus: Bus, tasks: &Tasks) -> Arc<Gateway> {
         bus,
         reader,
         feed,
+        granted,
         logs,
         tasks: tasks.clone(),
         closing,

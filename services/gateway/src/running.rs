@@ -1,16 +1,18 @@
 //! A job that somebody waits for, from before its submission to its end.
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use orchion_contract::job::{
-    Admission, CancelJob, CancelReason, Door, FollowJob, JobSpec, JobSummary, MAX_DEADLINE_MS,
-    Submit,
+    Admission, CancelJob, CancelReason, Door, FollowJob, GRANTED_TELLS_AFTER, JobSpec, JobSummary,
+    MAX_DEADLINE_MS, Submit,
 };
 use orchion_contract::{ErrorCode, JobId, ReaderId, rpc};
 
 use crate::error::{Error, Result};
 use crate::follow::{Follower, keeps_end};
+use crate::grants::Permit;
 use crate::state::Gateway;
 use crate::{idempotency, large};
 
@@ -48,6 +50,8 @@ struct Caller {
     gateway: Arc<Gateway>,
     job: JobId,
     cancels: bool,
+    /// What it is submitted with, until that is answered.
+    submit: Option<Arc<Submit>>,
 }
 
 impl Running {
@@ -64,14 +68,12 @@ impl Running {
         large::pass_by_reference(gateway, &mut spec).await?;
         let Wishes { named, cancels, .. } = wishes;
         let job = named.unwrap_or_else(JobId::now);
-        // A named job may be known already: whatever there is stands in the store.
-        let live = || Follower::live(&gateway.bus, &gateway.feed, &gateway.reader, job);
-        let live = named.is_none().then(live);
         let mut caller = Caller {
             gateway: gateway.clone(),
             job,
             // Who names a job means to ask for it again after a broken connection.
             cancels: cancels.unwrap_or(gateway.config.cancel_on_disconnect && named.is_none()),
+            submit: None,
         };
         let until = Instant::now() + Duration::from_millis(spec.deadline_ms) + SLACK;
         let submit = Submit {
@@ -83,27 +85,19 @@ impl Running {
             door: Door::Chat,
             spec,
             correlation_id: wishes.correlation_id,
+            ordered: None,
         };
-        let mut refused = |error: orchion_bus::Error| {
-            // A refused job does not exist; without an answer it may.
-            if matches!(error, orchion_bus::Error::Remote(_)) {
-                caller.cancels = false;
-            }
-            refusal(error, named.is_some())
-        };
-        let asked = ask(gateway, &submit);
-        let (follower, admission) = match live {
-            Some(live) => {
-                let ended = live.ended();
-                let admitted = tokio::select! {
-                    biased;
-                    admitted = asked => admitted.map(Some),
-                    () = ended, if submit.spec.whole => Ok(None),
-                };
-                (live, admitted.map_err(&mut refused)?)
-            }
+        let (follower, admission) = match named {
             None => {
-                let admission = asked.await.map_err(&mut refused)?;
+                let live = Follower::live(&gateway.bus, &gateway.feed, &gateway.reader, job);
+                let ended = pin!(live.ended());
+                let admission = caller.submit(ended, submit).await?;
+                (live, admission)
+            }
+            // It may be known already: whatever there is stands in the store.
+            Some(_) => {
+                let asked = ask(gateway, &submit).await;
+                let admission = asked.map_err(|error| caller.refused(error, true))?;
                 (join(gateway, &admission).await?, Some(admission))
             }
         };
@@ -121,6 +115,7 @@ impl Running {
             gateway: gateway.clone(),
             job: follower.job(),
             cancels,
+            submit: None,
         };
         // A task may have begun to wait long ago, or not yet.
         let until = Instant::now() + Duration::from_millis(MAX_DEADLINE_MS) + SLACK;
@@ -143,14 +138,97 @@ impl Running {
     }
 }
 
+impl Caller {
+    /// Submits a job that nobody knows yet; `None` when its end came before its
+    /// admission, where nothing is shown before the end. Where a slot was granted,
+    /// it is ordered at once.
+    async fn submit(
+        &mut self,
+        mut ended: Pin<&mut (impl Future<Output = ()> + Send)>,
+        submit: Submit,
+    ) -> Result<Option<Admission>> {
+        let gateway = self.gateway.clone();
+        let permit = gateway.granted.take(self.job, &submit.spec);
+        let is_whole = submit.spec.whole;
+        let submit = self.submit.insert(Arc::new(submit));
+        if let Some((permit, submit)) = permit.zip(Arc::get_mut(submit))
+            && order(&gateway, ended.as_mut(), submit, permit).await
+        {
+            self.submit = None;
+            return Ok(None);
+        }
+        let mut asked = Box::pin(submit_until_answered(gateway, submit.clone()));
+        let admitted = tokio::select! {
+            biased;
+            admitted = &mut asked => admitted.map(Some),
+            () = ended, if is_whole => Ok(None),
+        };
+        let admission = admitted.map_err(|error| self.refused(error, false))?;
+        let is_ordered = self
+            .submit
+            .take()
+            .is_some_and(|submit| submit.ordered.is_some());
+        if is_ordered && admission.is_none() {
+            // It is over, and a scheduler that took over meanwhile is to know of it.
+            self.gateway
+                .tasks
+                .spawn_work("submission", async move { drop(asked.await) });
+        }
+        Ok(admission)
+    }
+
+    /// What a caller is told who is not admitted.
+    fn refused(&mut self, error: orchion_bus::Error, is_named: bool) -> Error {
+        // A refused job does not exist; without an answer it may.
+        if matches!(error, orchion_bus::Error::Remote(_)) {
+            self.cancels = false;
+            self.submit = None;
+        }
+        refusal(error, is_named)
+    }
+}
+
 impl Drop for Caller {
     fn drop(&mut self) {
         if self.cancels {
             tracing::debug!(job.id = %self.job, "the caller of job {} hung up: canceling it", self.job);
-            let cancel = hang_up(self.gateway.clone(), self.job);
+            let under_way = self.submit.take().filter(|submit| submit.ordered.is_some());
+            let cancel = hang_up(self.gateway.clone(), self.job, under_way);
             self.gateway.tasks.spawn_work("cancel", cancel);
         }
     }
+}
+
+async fn submit_until_answered(
+    gateway: Arc<Gateway>,
+    submit: Arc<Submit>,
+) -> std::result::Result<Admission, orchion_bus::Error> {
+    ask(&gateway, &submit).await
+}
+
+/// Orders the first attempt of a job in a granted slot; whether the job has ended
+/// before anybody else had to know of it.
+async fn order(
+    gateway: &Gateway,
+    ended: Pin<&mut (impl Future<Output = ()> + Send)>,
+    submit: &mut Submit,
+    mut permit: Permit,
+) -> bool {
+    // Before anything else: who hangs up meanwhile leaves it under way.
+    submit.ordered = Some(permit.ordered());
+    if let Err(error) = permit.order(&gateway.bus, submit).await {
+        tracing::debug!(%error, job.id = %submit.job, "the order of job {} may not have gone out", submit.job);
+    }
+    let Some(ordered) = submit.ordered.as_mut().filter(|_| submit.spec.whole) else {
+        return false;
+    };
+    tokio::select! {
+        biased;
+        () = ended => return true,
+        declined = permit.declined() => ordered.declined = declined,
+        () = tokio::time::sleep(GRANTED_TELLS_AFTER) => {}
+    }
+    false
 }
 
 /// Asks for admission, through the change of a scheduler if need be.
@@ -227,8 +305,17 @@ async fn ask(
 }
 
 /// Cancels a job whose caller is gone. Its submission may still be under way,
-/// so a job that is not known yet is asked for again.
-async fn hang_up(gateway: Arc<Gateway>, job: JobId) {
+/// so a job that is not known yet is asked for again. One that is under way without
+/// the scheduler's knowledge becomes known first.
+async fn hang_up(gateway: Arc<Gateway>, job: JobId, under_way: Option<Arc<Submit>>) {
+    if let Some(submit) = under_way {
+        match ask(&gateway, &submit).await {
+            Ok(_) => {}
+            // It is refused, and stopped.
+            Err(orchion_bus::Error::Remote(_)) => return,
+            Err(error) => return not_canceled(job, &error),
+        }
+    }
     let order = CancelJob {
         job,
         reason: CancelReason::Disconnect,
@@ -241,11 +328,12 @@ async fn hang_up(gateway: Arc<Gateway>, job: JobId) {
             Err(orchion_bus::Error::Remote(body)) if body.code == ErrorCode::NotFound => {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
-            Err(error) => {
-                tracing::warn!(%error, job.id = %job, "job {job} could not be canceled; it goes on to its end");
-                return;
-            }
+            Err(error) => return not_canceled(job, &error),
             Ok(_) => return,
         }
     }
+}
+
+fn not_canceled(job: JobId, error: &orchion_bus::Error) {
+    tracing::warn!(%error, job.id = %job, "job {job} could not be canceled; it goes on to its end");
 }

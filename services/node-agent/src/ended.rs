@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use orchion_bus::Bus;
 use orchion_contract::NodeId;
-use orchion_contract::job::EndedBatch;
+use orchion_contract::job::{AttemptEnd, EndedBatch};
 use orchion_contract::rpc::ENDED;
 use orchion_service::Stop;
 use tokio::time::{Instant, sleep_until};
@@ -25,7 +25,7 @@ const LAST_WORDS: Duration = Duration::from_millis(900);
 /// Never; the type fits a task.
 pub async fn tell(bus: Bus, node: NodeId, executor: Executor, stop: Stop) -> anyhow::Result<()> {
     while let Some(ends) = stop.unless_stopped(executor.untold(MOST)).await {
-        let batch = batch(&bus, &node, ends);
+        let batch = batch(&bus, &node, &executor, ends);
         tell_once(&bus, &executor, &batch).await;
     }
     let until = Instant::now() + LAST_WORDS;
@@ -34,16 +34,17 @@ pub async fn tell(bus: Bus, node: NodeId, executor: Executor, stop: Stop) -> any
         if ends.is_empty() {
             break;
         }
-        let batch = batch(&bus, &node, ends);
+        let batch = batch(&bus, &node, &executor, ends);
         tell_once(&bus, &executor, &batch).await;
     }
     Ok(())
 }
 
-fn batch(bus: &Bus, node: &NodeId, ends: Vec<orchion_contract::job::AttemptEnd>) -> EndedBatch {
+fn batch(bus: &Bus, node: &NodeId, executor: &Executor, ends: Vec<AttemptEnd>) -> EndedBatch {
     EndedBatch {
         node: node.clone(),
         instance: bus.identity().instance.clone(),
+        granted: executor.granted(&ends),
         ends,
     }
 }

@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 
 use orchion_bus::{Bus, Endpoint, Question, Service};
 use orchion_contract::job::{
-    AttemptEnd, CancelOrder, CancelReason, CancelReply, RunOrder, RunReply,
+    AttemptEnd, AttemptOutcome, CancelOrder, CancelReason, CancelReply, GRANTED_HELD,
+    GRANTED_TELLS_AFTER, Granted, RunOrder, RunReply,
 };
 use orchion_contract::node::{ReplicaLoad, RunningAttempt};
 use orchion_contract::rpc::{CANCEL, RUN};
@@ -122,6 +123,9 @@ impl Executor {
                     let (order, asked) = asked.split();
                     let (reply, attempt) = self.order(order);
                     match attempt {
+                        Some(attempt) if attempt.order.granted_ms.is_some() => {
+                            self.start_granted(attempt, asked);
+                        }
                         Some(attempt) if attempt.is_brief() => self.start_brief(attempt, asked),
                         Some(attempt) => {
                             asked.answer(Ok(reply)).await;
@@ -171,7 +175,7 @@ impl Executor {
         let places = self.0.roster.places();
         let state = self.0.lock();
         let load = |place: Place| ReplicaLoad {
-            busy: state.ledger.busy(place.engine.number),
+            busy: state.ledger.known_busy(place.engine.number),
             loaded: place.is_loaded(),
             memory_free_bytes: host.memory_free(place.replica.devices.as_deref()),
             slots: place.replica.slots,
@@ -184,11 +188,13 @@ impl Executor {
     /// Ends that nobody has acknowledged; waits until there is one.
     pub async fn untold(&self, limit: usize) -> Vec<AttemptEnd> {
         loop {
-            let ends = self.untold_now(limit);
-            if !ends.is_empty() {
-                return ends;
+            let due = self.0.lock().ledger.due();
+            let untold = self.0.untold.notified();
+            match due.map(|due| self.0.started + due) {
+                Some(due) if due <= Instant::now() => return self.untold_now(limit),
+                Some(due) => drop(tokio::time::timeout_at(due.into(), untold).await),
+                None => untold.await,
             }
-            self.0.untold.notified().await;
         }
     }
 
@@ -196,6 +202,12 @@ impl Executor {
     #[must_use]
     pub fn untold_now(&self, limit: usize) -> Vec<AttemptEnd> {
         self.0.lock().ledger.untold(limit)
+    }
+
+    /// Jobs of these ends that nobody else may know.
+    #[must_use]
+    pub fn granted(&self, ends: &[AttemptEnd]) -> Vec<Granted> {
+        self.0.lock().ledger.granted(ends)
     }
 
     /// The scheduler knows these ends.
@@ -212,6 +224,7 @@ impl Executor {
             attempt: order.attempt,
             instance: order.instance.clone(),
             epoch: order.epoch,
+            is_untold: order.granted_ms.is_some(),
         };
         let key = RunningAttempt {
             job: order.job,
@@ -261,6 +274,36 @@ impl Executor {
         self.0.tasks.spawn_work("attempt", async move {
             let (end, told) = attempt.run().await;
             shared.ended(end.clone());
+            told.tell(end);
+        });
+    }
+
+    /// Its order came from its gateway, which has told nobody and waits for a final
+    /// in the transcript, or for word that there is none.
+    fn start_granted(&self, attempt: Attempt, asked: Asked) {
+        let shared = self.0.clone();
+        self.0.tasks.spawn_work("attempt", async move {
+            let began = Instant::now();
+            let (key, order, to) = (attempt.key(), attempt.order.clone(), attempt.assignment());
+            let mut run = pin!(attempt.run());
+            let mut ended = tokio::time::timeout(GRANTED_HELD, &mut run).await.ok();
+            let has_answer = ended.is_none();
+            if has_answer {
+                shared.lock().ledger.is_known(key);
+                asked.answer(Ok(RunReply::Accepted)).await;
+            }
+            let (end, told) = match ended.take() {
+                Some(ended) => ended,
+                None => run.await,
+            };
+            let is_final = matches!(end.how, AttemptOutcome::Final { .. });
+            let soon = is_final && began.elapsed() < GRANTED_TELLS_AFTER;
+            let granted = Box::new(Granted::new(&order, to));
+            shared.granted_ended(end.clone(), granted, soon);
+            if !is_final && !has_answer {
+                let end = Box::new(end.clone());
+                asked.answer(Ok(RunReply::Ended { end })).await;
+            }
             told.tell(end);
         });
     }
@@ -318,8 +361,20 @@ impl Shared {
     fn ended(&self, end: AttemptEnd) {
         let mut state = self.lock();
         state.controls.remove(&key_of(&end));
-        state.ledger.ended(end);
+        state.ledger.ended(end, self.started.elapsed());
         self.untold.notify_one();
+    }
+
+    /// An attempt has ended that its gateway had ordered.
+    fn granted_ended(&self, end: AttemptEnd, granted: Box<Granted>, soon: bool) {
+        let mut state = self.lock();
+        let is_first = state.ledger.due().is_none();
+        state.controls.remove(&key_of(&end));
+        let now = self.started.elapsed();
+        state.ledger.granted_ended(end, granted, soon, now);
+        if is_first || !soon {
+            self.untold.notify_one();
+        }
     }
 
     /// An attempt has ended that was not yet taken: what its order is answered.

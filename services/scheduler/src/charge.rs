@@ -22,6 +22,7 @@ pub(crate) struct Charge {
     /// Ends for history. Until they are told, the records of their jobs do not say
     /// that they ended; whoever takes over then reads it in the transcripts.
     history: Gather<JobSummary>,
+    is_hurried: bool,
     states: Gather<JobEvent>,
     /// Last records; they come together, behind what history was told.
     ends: Gather<End>,
@@ -39,6 +40,7 @@ impl Charge {
             hands: Hands::new(bus),
             desk: Desk::default(),
             history: Gather::over(GATHER),
+            is_hurried: false,
             states: Gather::over(GATHER),
             ends: Gather::over(Duration::ZERO),
             bus: bus.clone(),
@@ -55,6 +57,8 @@ impl Charge {
     }
 
     pub(crate) fn ask(&mut self, asked: Asked) {
+        // An agent that tells of jobs nobody knew waits for history.
+        self.is_hurried |= matches!(&asked, Asked::Ended(told) if !told.asked.granted.is_empty());
         let input = self.desk.take_in(asked);
         self.hear(input);
     }
@@ -95,6 +99,9 @@ impl Charge {
     pub(crate) fn perform(&mut self) -> anyhow::Result<()> {
         while let Some(effect) = self.holder.next_effect() {
             self.start_on(effect)?;
+        }
+        if std::mem::take(&mut self.is_hurried) {
+            self.history.hurry();
         }
         while let Some(jobs) = self.history.next() {
             self.under_way
@@ -141,10 +148,7 @@ impl Charge {
             }
             Effect::LookUp { token, job } => Some(hands.look_up(token, job)),
             Effect::Admit { token, answer } => self.desk.admit(token, answer),
-            Effect::Forget { token } => {
-                self.desk.forget(token);
-                None
-            }
+            Effect::Grant { gateway, grants } => Some(hands.grant(gateway, grants)),
             Effect::Describe { token, answer } => self.desk.describe(token, answer),
             Effect::List { token, list } => self.desk.list(token, list),
             Effect::Explain { token, answer } => self.desk.explain(token, answer),

@@ -76,11 +76,6 @@ impl Desk {
         Some(answer(self.admissions.remove(&token)?, reply))
     }
 
-    /// Leaves who submitted without an answer.
-    pub(crate) fn forget(&mut self, token: Token) {
-        self.admissions.remove(&token);
-    }
-
     /// Answers who asked for one job.
     pub(crate) fn describe(
         &mut self,

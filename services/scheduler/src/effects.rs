@@ -3,10 +3,12 @@
 use futures_util::future::BoxFuture;
 use orchion_bus::{AppendError, Bus, Change, Error, Kv};
 use orchion_contract::buckets::JOBS;
-use orchion_contract::job::{CancelOrder, ENDED_RETENTION_S, EndedJobs, Job, JobEvents, RunOrder};
+use orchion_contract::job::{
+    CancelOrder, ENDED_RETENTION_S, EndedJobs, Grants, Job, JobEvents, RunOrder,
+};
 use orchion_contract::progress::Progress;
 use orchion_contract::streams::TRANSCRIPTS;
-use orchion_contract::subjects::{JOB_PROGRESS, JOB_STATES, JOBS_ENDED, TRANSCRIPT};
+use orchion_contract::subjects::{GRANTS, JOB_PROGRESS, JOB_STATES, JOBS_ENDED, TRANSCRIPT};
 use orchion_contract::transcript::{Entry, Final, Mark};
 use orchion_contract::{JobId, NodeId, ReaderId, rpc};
 use orchion_scheduler_core::{Behind, Input, Reply, Token, WriteError, behind};
@@ -154,6 +156,17 @@ impl Hands {
                 attempt: order.attempt,
                 reply,
             })
+        })
+    }
+
+    /// Tells a gateway which slots it may fill by itself.
+    pub(crate) fn grant(&self, gateway: ReaderId, grants: Grants) -> UnderWay {
+        let bus = self.bus.clone();
+        Box::pin(async move {
+            if let Err(error) = bus.publish(&GRANTS, &gateway, &grants).await {
+                tracing::debug!(%error, gateway.id = %gateway, "slots were not granted");
+            }
+            None
         })
     }
 

@@ -32,6 +32,13 @@ impl<T> Gather<T> {
         self.due.get_or_insert_with(|| Instant::now() + self.pause);
     }
 
+    /// Somebody waits after all: what is there goes out now.
+    pub(crate) fn hurry(&mut self) {
+        if self.due.is_some() {
+            self.due = Some(Instant::now());
+        }
+    }
+
     /// When there will be something to send.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.due

@@ -4,13 +4,14 @@ use crate::charge::Charge;
 use crate::config::Scheduler;
 use crate::questions::Asked;
 use futures_util::FutureExt;
-use orchion_bus::{Bus, Change, LeaseHandle, Subscription, Watch};
-use orchion_contract::NodeId;
+use orchion_bus::{Answers, Bus, Change, Error, LeaseHandle, Subscription, Watch};
 use orchion_contract::buckets::{LEASES, NODES};
+use orchion_contract::job::RunReply;
 use orchion_contract::lease::{Lease, LeaseKey};
 use orchion_contract::node::{Heartbeat, Node};
-use orchion_contract::subjects::HEARTBEAT;
-use orchion_scheduler_core::Input;
+use orchion_contract::subjects::{HEARTBEAT, JOB_ANSWERED};
+use orchion_contract::{JobId, NodeId, ReaderId};
+use orchion_scheduler_core::{Input, Reply};
 use orchion_service::Stop;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -70,12 +71,14 @@ struct Sources {
     nodes: Watch<NodeId, Node>,
     leases: Watch<LeaseKey, Lease>,
     beats: Subscription<NodeId, Heartbeat>,
+    answered: Answers<(ReaderId, JobId), RunReply>,
 }
 
 impl Session<'_> {
     async fn serve(&self, questions: &mut mpsc::Receiver<Asked>) -> anyhow::Result<()> {
         let mut sources = Sources {
             beats: self.bus.subscribe(HEARTBEAT).await?,
+            answered: self.bus.answers(JOB_ANSWERED).await?,
             nodes: self.bus.bucket(NODES).watch().await?,
             leases: self.bus.bucket(LEASES).watch().await?,
         };
@@ -109,9 +112,24 @@ impl Session<'_> {
                     charge.hear(input);
                 },
                 Some((_, beat)) = sources.beats.next() => charge.hear(Input::Beat(Box::new(beat))),
+                Some(((_, job), reply)) = sources.answered.next() => charge.hear(answered(job, reply)),
                 () = tokio::time::sleep_until(wake.into()), if charge.is_complete() => charge.look(),
             }
         }
+    }
+}
+
+/// The first attempt of a job, which its gateway has ordered by itself.
+fn answered(job: JobId, reply: Result<RunReply, Error>) -> Input {
+    let reply = match reply {
+        Ok(reply) => Reply::Said(reply),
+        Err(Error::NoResponders { .. }) => Reply::Nobody,
+        Err(_) => Reply::Silence,
+    };
+    Input::Replied {
+        job,
+        attempt: 1,
+        reply,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Asking for a job, and being promised it.
 
-use super::{Door, JobSpec, JobState};
+use super::{Door, JobSpec, JobState, Ordered};
 use crate::id::{JobId, ReaderId};
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,9 @@ pub struct Submit {
     pub spec: JobSpec,
     /// Ties messages, logs and answers together.
     pub correlation_id: String,
+    /// Its first attempt is on its way already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordered: Option<Box<Ordered>>,
 }
 
 /// The job is stored and will be answered.

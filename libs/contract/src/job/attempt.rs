@@ -1,6 +1,7 @@
 //! Orders to agents, and what they answer.
 
-use super::{CancelReason, JobEnd, JobSpec};
+use super::{CancelReason, Granted, JobEnd, JobSpec};
+use crate::UnixMs;
 use crate::error::ErrorBody;
 use crate::id::{InstanceId, JobId, NodeId, ReaderId, ReplicaId};
 use crate::node::EngineRef;
@@ -30,6 +31,11 @@ pub struct RunOrder {
     pub remaining_ms: u64,
     /// Ties messages, logs and answers together.
     pub correlation_id: String,
+    /// When the gateway took the job that gives this order by itself and tells
+    /// nobody, where it waits for a whole answer: a final that comes soon takes the
+    /// place of the answer to the order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted_ms: Option<UnixMs>,
 }
 
 /// The agent's answer to a [`RunOrder`].
@@ -133,7 +139,7 @@ pub enum AttemptOutcome {
 }
 
 /// Ends of attempts, repeated until answered.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct EndedBatch {
     /// The host.
     pub node: NodeId,
@@ -141,4 +147,7 @@ pub struct EndedBatch {
     pub instance: InstanceId,
     /// What ended.
     pub ends: Vec<AttemptEnd>,
+    /// Those of their jobs that gateways have ordered by themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub granted: Vec<Granted>,
 }

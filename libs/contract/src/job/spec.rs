@@ -1,6 +1,7 @@
 //! What to compute.
 
-use crate::id::ModelName;
+use super::MAX_DEADLINE_MS;
+use crate::id::{JobId, ModelName};
 use crate::placement::PlacementSpec;
 use crate::stores::{BlobRef, hex};
 use serde::{Deserialize, Serialize};
@@ -142,7 +143,8 @@ impl JobSpec {
             self.workload,
             &self.model,
             self.max_tokens,
-            self.seed,
+            // A drawn one is none that was asked for.
+            self.seed.filter(|_| !self.seed_drawn),
             self.priority,
             self.deadline_ms,
         );
@@ -160,6 +162,29 @@ impl JobSpec {
             hash.update(serde_json::to_vec(placement).unwrap_or_default());
         }
         hex(&hash.finalize())
+    }
+
+    /// The request with a seed, which every attempt shares: engines never tell the
+    /// one they draw. It comes from the random part of the job's id, in the 31 bits
+    /// that every engine takes.
+    #[must_use]
+    pub fn seeded(mut self, job: &JobId) -> Self {
+        let (_, low) = job.uuid().as_u64_pair();
+        self.seed_drawn = self.seed.is_none();
+        self.seed = self.seed.or(Some(low & 0x7fff_ffff));
+        self
+    }
+
+    /// Whether a gateway may send such a chat to a slot that it was granted: a person
+    /// waits, any replica will do, and every other check would let it pass.
+    #[must_use]
+    pub fn may_be_granted(&self) -> bool {
+        self.workload == Workload::Chat
+            && self.priority == Priority::Interactive
+            && self.placement.is_none()
+            && self.body_ref.is_none()
+            && self.max_tokens != Some(0)
+            && (1..=MAX_DEADLINE_MS).contains(&self.deadline_ms)
     }
 
     /// Length of the body, wherever it lies.

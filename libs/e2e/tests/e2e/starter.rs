@@ -7,6 +7,7 @@ use orchion_e2e::{SOON, alone, ended, llama_server, skip, tiny_model};
 use orchion_testkit::cluster::Engines;
 use orchion_testkit::{Cluster, HttpClient, Program, eventually, process};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 /// Most tokens of an answer.
 const TOKENS: u32 = 160;
@@ -118,18 +119,19 @@ async fn llama_server_answers_and_its_death_cuts_nothing() {
     let (prompt, calm) = long_answer(&gateway).await;
     assert!(calm.usage["prompt_tokens"].as_u64() > Some(0), "{calm:?}");
 
-    // The next lone request goes to the same node.
-    let job = ended(&gateway, &calm.job).await;
-    let first = usize::from(job["node"] == "b");
-    let mut victim = Some(&mut cluster.engines[first]);
-    let hit = ask(&gateway, "llama", &prompt, |piece| {
-        if piece == KILL_AT
-            && let Some(engine) = victim.take()
-        {
-            engine.kill();
+    let in_mid_answer = Notify::new();
+    let asked = ask(&gateway, "llama", &prompt, |piece| {
+        if piece == KILL_AT {
+            in_mid_answer.notify_one();
         }
-    })
-    .await;
+    });
+    let kill = async {
+        in_mid_answer.notified().await;
+        let running: Value = gateway.get("/api/jobs?limit=1").await.unwrap().json();
+        let node = usize::from(running[0]["node"] == "b");
+        cluster.engines[node].kill();
+    };
+    let (hit, ()) = tokio::join!(asked, kill);
     assert_eq!(hit.usage, calm.usage, "{hit:?}");
     assert_eq!(hit.finish, calm.finish);
     assert_eq!(hit.text, calm.text);

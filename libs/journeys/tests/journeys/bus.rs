@@ -58,6 +58,7 @@ fn submission() -> Submit {
             whole: false,
         },
         correlation_id: "journey".to_owned(),
+        ordered: None,
     }
 }
 

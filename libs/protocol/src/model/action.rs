@@ -10,6 +10,8 @@ pub enum Action {
     Notice(u8),
     /// The caller asks this scheduler for the job.
     Submit(u8),
+    /// The same, and its gateway tells what the agent has answered to its order.
+    SubmitAnswered(u8),
     /// The caller asks this scheduler to cancel.
     Cancel(u8),
     /// The scheduler places the job on the agent.
@@ -32,6 +34,8 @@ pub enum Action {
     News(u8, u8),
     /// A heartbeat of the agent reaches the scheduler.
     Beat(u8, u8),
+    /// The scheduler gives the agent an order for another job.
+    Speak(u8, u8),
     /// The agent's attempt reads the beginning of the answer.
     Find(u8, u8),
     /// The agent has waited long enough for an end, and answers the order.
@@ -64,6 +68,9 @@ pub enum Action {
     Suspect(u8, u8),
     /// Fault: the engine of the agent's attempt fails.
     EngineFails(u8, u8),
+    /// Fault: of what the gateway has ordered no scheduler hears for so long that it is
+    /// stopped as a stranger.
+    Stranger(u8, u8),
     /// The caller does not want the answer any more.
     WantCancel,
 }
@@ -83,11 +90,13 @@ impl Action {
             | Self::CrashAgent(_)
             | Self::Suspect(..)
             | Self::EngineFails(..)
+            | Self::Stranger(..)
             | Self::WantCancel => true,
             Self::Acquire(_)
             | Self::TakeOver(_)
             | Self::Notice(_)
             | Self::Submit(_)
+            | Self::SubmitAnswered(_)
             | Self::Cancel(_)
             | Self::Place(..)
             | Self::Flush(_)
@@ -100,6 +109,7 @@ impl Action {
             | Self::StopTimesOut(_)
             | Self::News(..)
             | Self::Beat(..)
+            | Self::Speak(..)
             | Self::Find(..)
             | Self::Says(..)
             | Self::ReadLast(..)
@@ -114,6 +124,7 @@ impl Action {
     pub(super) fn scheduler(self) -> Option<u8> {
         match self {
             Self::Submit(scheduler)
+            | Self::SubmitAnswered(scheduler)
             | Self::Cancel(scheduler)
             | Self::Place(scheduler, _)
             | Self::Flush(scheduler)
@@ -125,6 +136,7 @@ impl Action {
             | Self::StopTimesOut(scheduler)
             | Self::News(scheduler, _)
             | Self::Beat(scheduler, _)
+            | Self::Speak(scheduler, _)
             | Self::Tell(_, scheduler) => Some(scheduler),
             Self::Acquire(_)
             | Self::TakeOver(_)
@@ -144,6 +156,7 @@ impl Action {
             | Self::CrashAgent(_)
             | Self::Suspect(..)
             | Self::EngineFails(..)
+            | Self::Stranger(..)
             | Self::WantCancel => None,
         }
     }

@@ -41,6 +41,10 @@ fn in_charge(state: &State, scheduler: u8, planted: Option<Planted>, actions: &m
     };
     if !state.is_admitted {
         actions.push(Action::Submit(scheduler));
+        let has_said = state.granted.is_some_and(|granted| granted.said.is_some());
+        if has_said && holder.job.is_none() {
+            actions.push(Action::SubmitAnswered(scheduler));
+        }
     }
     for agent in BOTH {
         let view = holder.nodes[usize::from(agent)];
@@ -48,6 +52,11 @@ fn in_charge(state: &State, scheduler: u8, planted: Option<Planted>, actions: &m
             actions.push(Action::News(scheduler, agent));
         }
         actions.push(Action::Beat(scheduler, agent));
+        // Where all orders are this scheduler's, it tells the agent nothing new.
+        let has_heard = state.agents[usize::from(agent)].heard >= holder.epoch;
+        if state.granted.is_some() && holder.epoch > 1 && !has_heard {
+            actions.push(Action::Speak(scheduler, agent));
+        }
         if !state.agents[usize::from(agent)]
             .ledger
             .get()
@@ -57,7 +66,13 @@ fn in_charge(state: &State, scheduler: u8, planted: Option<Planted>, actions: &m
             actions.push(Action::Tell(agent, scheduler));
         }
     }
-    let Some(job) = &holder.job else { return };
+    let looks = planted != Some(Planted::LastRecordBelieved);
+    let Some(job) = &holder.job else {
+        if looks && state.record.is_some_and(is_open) {
+            actions.push(Action::LookForOpen(scheduler));
+        }
+        return;
+    };
     if state.wants_cancel && !matches!(job.phase, Phase::Ending | Phase::Ended) {
         actions.push(Action::Cancel(scheduler));
     }
@@ -68,7 +83,7 @@ fn in_charge(state: &State, scheduler: u8, planted: Option<Planted>, actions: &m
     if job.waits_for_end() {
         actions.push(Action::RecordIsDue(scheduler));
     }
-    if looks_for_open(state, job) && planted != Some(Planted::LastRecordBelieved) {
+    if looks && looks_for_open(state, job) {
         actions.push(Action::LookForOpen(scheduler));
     }
     loops(state, scheduler, actions);
@@ -77,10 +92,13 @@ fn in_charge(state: &State, scheduler: u8, planted: Option<Planted>, actions: &m
     }
 }
 
+fn is_open((_, record): (u8, Record)) -> bool {
+    !record.has_ended()
+}
+
 /// Whether the record says open though the job has ended, and nothing is under way
 /// that would change that.
 fn looks_for_open(state: &State, job: &Job) -> bool {
-    let is_open = |(_, record): (u8, Record)| !record.has_ended();
     let is_written = |message: &Message| matches!(message, Message::Write { .. });
     job.phase == Phase::Ended
         && (job.ledger.get().is_clean() || job.is_unrecorded())
@@ -144,7 +162,8 @@ pub(super) fn faults(state: &State, actions: &mut Vec<Action>) {
                 Message::Write { from, .. }
                 | Message::Order { from, .. }
                 | Message::Stop { from, .. } => (from.is_some(), true),
-                Message::Ended(_) | Message::Answer { .. } => (false, false),
+                Message::Granted { hears, .. } => (*hears, true),
+                Message::Said(_) | Message::Ended { .. } | Message::Answer { .. } => (false, false),
             };
             actions.push(Action::Lose(at));
             if is_awaited {
@@ -167,6 +186,14 @@ pub(super) fn faults(state: &State, actions: &mut Vec<Action>) {
                     .is_some_and(|holder| !holder.nodes[usize::from(agent)].is_lost)
             {
                 actions.push(Action::Suspect(scheduler, agent));
+            }
+            if left.suspicions > 0
+                && state.holder(scheduler).is_some()
+                && state.lease.holder == Some(scheduler)
+                && state.is_stranger(scheduler)
+                && !state.agents[usize::from(agent)].in_hand().is_empty()
+            {
+                actions.push(Action::Stranger(scheduler, agent));
             }
             if left.network > 0
                 && state.holder(scheduler).is_some()
@@ -193,7 +220,9 @@ pub(super) fn faults(state: &State, actions: &mut Vec<Action>) {
             actions.extend(saying.map(|running| Action::EngineFails(agent, running.attempt)));
         }
     }
-    if left.cancels > 0 && state.is_admitted && !state.has_final() {
+    // Of what its gateway has ordered by itself the scheduler is told first.
+    let may_cancel = state.is_admitted || state.granted.is_some();
+    if left.cancels > 0 && may_cancel && !state.has_final() {
         actions.push(Action::WantCancel);
     }
 }

@@ -1,20 +1,31 @@
 //! What a step makes of a state.
 
-use super::{Action, BOTH};
+use super::Action;
 use crate::agent::Reply;
 use crate::faults::Planted;
-use crate::state::{Agent, Loop, Message, Phase, Scheduler, State, Waits};
+use crate::state::{Agent, Asker, End, Loop, Message, Phase, Running, Scheduler, State, Waits};
 
 impl State {
     /// No agent has been told anything, nor has anything happened to one.
     pub(super) fn is_untouched(&self) -> bool {
-        let asks =
-            |message: &Message| matches!(message, Message::Order { .. } | Message::Stop { .. });
+        let asks = |message: &Message| {
+            matches!(
+                message,
+                Message::Order { .. } | Message::Granted { .. } | Message::Stop { .. }
+            )
+        };
         let is_new = |agent: &Agent| agent.heard == 0 && agent.instance == 0;
         self.agents.iter().all(is_new)
             && !self.net.iter().any(asks)
             && self.chain.is_empty()
             && self.record.is_none_or(|(_, record)| record.to.is_none())
+    }
+
+    /// Whether nobody has to take this step, though it is no fault: who has read the
+    /// end of a whole answer need not ask for its admission.
+    pub(crate) fn may_never_come(&self, action: Action) -> bool {
+        let asks = matches!(action, Action::Submit(_) | Action::SubmitAnswered(_));
+        asks && self.is_brief && self.has_final()
     }
 
     pub(super) fn take(&mut self, action: Action, planted: Option<Planted>) {
@@ -31,7 +42,11 @@ impl State {
             Action::Acquire(scheduler) => self.acquire(scheduler),
             Action::TakeOver(scheduler) => self.take_over(scheduler, planted),
             Action::Notice(scheduler) => self.session_ends(scheduler, Scheduler::Standby),
-            Action::Submit(scheduler) => self.submit(scheduler),
+            Action::Submit(scheduler) => self.submit(scheduler, None, planted),
+            Action::SubmitAnswered(scheduler) => {
+                let reply = self.granted.and_then(|granted| granted.said);
+                self.submit(scheduler, reply, planted);
+            }
             Action::Cancel(scheduler) => self.cancel(scheduler),
             Action::Place(scheduler, agent) => self.place(scheduler, agent, planted),
             Action::Flush(scheduler) => self.flush(scheduler, true),
@@ -44,7 +59,8 @@ impl State {
             Action::Loop(scheduler, false) => self.loop_step(scheduler, Loop::Finalize, planted),
             Action::StopTimesOut(scheduler) => self.stop_answered(scheduler, None),
             Action::News(scheduler, agent) => self.node_news(scheduler, agent, false),
-            Action::Beat(scheduler, agent) => self.beat(scheduler, agent),
+            Action::Beat(scheduler, agent) => self.beat(scheduler, agent, planted),
+            Action::Speak(scheduler, agent) => self.speak(scheduler, agent),
             Action::Find(agent, attempt) => self.find(agent, attempt, planted),
             Action::Says(agent, attempt) => self.says(agent, attempt),
             Action::ReadLast(agent, attempt) => self.read_last(agent, attempt),
@@ -102,6 +118,10 @@ impl State {
                 self.left.engine_failures -= 1;
                 self.engine_fails(agent, attempt);
             }
+            Action::Stranger(scheduler, agent) => {
+                self.left.suspicions -= 1;
+                self.stop_stranger(scheduler, agent);
+            }
             Action::WantCancel => {
                 self.left.cancels -= 1;
                 self.wants_cancel = true;
@@ -115,6 +135,9 @@ impl State {
         let revision = self.record.map_or(0, |(revision, _)| revision);
         let agents =
             [0, 1].map(|agent| (self.process(agent), self.agents[usize::from(agent)].heard));
+        if let Some(granted) = self.granted.as_mut().filter(|_| self.is_admitted) {
+            granted.said = None;
+        }
         self.net.retain(|message| match message {
             Message::Append {
                 from: None, after, ..
@@ -129,6 +152,11 @@ impl State {
                 epoch,
                 to,
                 ..
+            }
+            | Message::Granted {
+                hears: false,
+                epoch,
+                to,
             } => {
                 let (process, heard) = agents[usize::from(to.agent)];
                 let is_obeyed = *epoch >= heard || planted == Some(Planted::EpochIgnored);
@@ -146,7 +174,9 @@ impl State {
             | Message::Write { .. }
             | Message::Order { .. }
             | Message::Stop { .. }
-            | Message::Ended(_) => true,
+            | Message::Granted { .. }
+            | Message::Said(_)
+            | Message::Ended { .. } => true,
         });
     }
 
@@ -205,10 +235,19 @@ impl State {
                 attempt,
                 to,
             } => {
-                let asker = from.filter(|_| is_answered);
+                let from = from.filter(|_| is_answered);
+                let asker = from.map(Asker::Scheduler);
                 let reply = self.ordered(to, attempt, epoch, asker, planted);
-                if let (Some(scheduler), Some(reply)) = (asker, reply) {
+                if let (Some(scheduler), Some(reply)) = (from, reply) {
                     self.replied(scheduler, attempt, Some(reply));
+                }
+            }
+            Message::Granted { epoch, to, hears } => {
+                let hears = hears && is_answered;
+                let asker = Some(Asker::Gateway { hears });
+                let reply = self.ordered(to, 1, epoch, asker, planted);
+                if let Some(reply) = reply.filter(|_| hears) {
+                    self.say(reply);
                 }
             }
             Message::Stop {
@@ -229,11 +268,14 @@ impl State {
                     self.replied(scheduler, end.attempt, Some(Reply::Ended(end)));
                 }
             }
-            Message::Ended(end) => {
-                for scheduler in BOTH {
-                    if self.lease.holder == Some(scheduler) {
-                        self.attempt_ended(scheduler, end);
-                    }
+            Message::Said(reply) => {
+                if let Some(scheduler) = self.lease.holder {
+                    self.replied(scheduler, 1, Some(reply));
+                }
+            }
+            Message::Ended { end, is_granted } => {
+                if let Some(scheduler) = self.lease.holder {
+                    self.told_of_end(scheduler, end, is_granted);
                 }
             }
         }
@@ -261,12 +303,14 @@ impl State {
             Message::Write { from: None, .. }
             | Message::Order { .. }
             | Message::Stop { .. }
-            | Message::Ended(_)
+            | Message::Granted { .. }
+            | Message::Said(_)
+            | Message::Ended { .. }
             | Message::Answer { .. } => {}
         }
     }
 
-    fn beat(&mut self, scheduler: u8, agent: u8) {
+    fn beat(&mut self, scheduler: u8, agent: u8, planted: Option<Planted>) {
         let us = self.process(agent);
         let in_hand = self.agents[usize::from(agent)].in_hand();
         let Some(holder) = self.holder(scheduler) else {
@@ -281,7 +325,7 @@ impl State {
         for attempt in &in_hand {
             if mine == Some(*attempt) {
                 self.mark_running(scheduler);
-            } else {
+            } else if !self.is_stranger(scheduler) {
                 // The stop order takes as long as the heartbeat before it.
                 self.told_to_stop(agent, *attempt, epoch, true, None);
             }
@@ -290,23 +334,66 @@ impl State {
             let is_under_way = self.net.iter().any(|message| {
                 matches!(message, Message::Order { attempt: found, epoch: of, .. } if *found == attempt && *of == epoch)
             });
-            if !is_under_way {
-                self.order(scheduler);
+            if !is_under_way && !self.is_waited_for(attempt, epoch) {
+                self.order_again(scheduler, planted);
             }
+        }
+    }
+
+    /// Whether the scheduler does not know the job, of which the gateway will tell; it
+    /// may be late where another one was in charge before.
+    pub(crate) fn is_stranger(&self, scheduler: u8) -> bool {
+        let holder = self.holder(scheduler);
+        let is_unknown = holder.is_some_and(|holder| holder.job.is_none() && holder.epoch == 1);
+        self.granted.is_some() && is_unknown
+    }
+
+    /// Whether the order of the gateway is answered before one would be repeated.
+    fn is_waited_for(&self, attempt: u8, epoch: u8) -> bool {
+        let is_asked = |running: &Running| {
+            running.attempt == attempt && running.asker == Some(Asker::Gateway { hears: true })
+        };
+        let mut running = self.agents.iter().flat_map(|agent| &agent.attempts);
+        let is_sent = |message: &Message| matches!(message, Message::Granted { hears: true, epoch: of, .. } if *of == epoch);
+        attempt == 1 && (running.any(is_asked) || self.net.iter().any(is_sent))
+    }
+
+    /// The scheduler gives the agent an order for another job: it learns the epoch.
+    fn speak(&mut self, scheduler: u8, agent: u8) {
+        if let Some(epoch) = self.holder(scheduler).map(|holder| holder.epoch) {
+            self.told_to_stop(agent, 0, epoch, false, None);
+        }
+    }
+
+    /// Two heartbeats of the agent tell of an attempt of which the scheduler does not
+    /// know.
+    fn stop_stranger(&mut self, scheduler: u8, agent: u8) {
+        let Some(epoch) = self.holder(scheduler).map(|holder| holder.epoch) else {
+            return;
+        };
+        for attempt in self.agents[usize::from(agent)].in_hand() {
+            self.told_to_stop(agent, attempt, epoch, true, None);
         }
     }
 
     /// The agent tells its ends, and learns that they are known.
     fn tell(&mut self, agent: u8, scheduler: u8, is_answered: bool) {
-        let ledger = &mut self.agents[usize::from(agent)].ledger;
-        let ends = ledger.get().untold(8);
+        let told = self.untold(agent);
         if is_answered {
+            let ledger = &mut self.agents[usize::from(agent)].ledger;
+            let ends = ledger.get().untold(8);
             ledger.with(|ledger| ledger.acknowledged(&ends, std::time::Duration::ZERO));
         }
-        let by = self.process(agent);
-        for end in &ends {
-            self.attempt_ended(scheduler, crate::wire::end(end, by));
+        for (end, is_granted) in told {
+            self.told_of_end(scheduler, end, is_granted);
         }
+    }
+
+    fn told_of_end(&mut self, scheduler: u8, end: End, is_granted: bool) {
+        if is_granted {
+            self.granted_ended(scheduler, end);
+        }
+        self.attempt_ended(scheduler, end);
     }
 }
 
@@ -317,7 +404,8 @@ fn without_sender(mut message: Message) -> Message {
             *from = None;
         }
         Message::Answer { to, .. } => *to = None,
-        Message::Ended(_) => {}
+        Message::Granted { hears, .. } => *hears = false,
+        Message::Said(_) | Message::Ended { .. } => {}
     }
     message
 }

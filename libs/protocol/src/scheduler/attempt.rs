@@ -3,8 +3,8 @@
 use crate::agent::{Reply, loop_of};
 use crate::faults::Planted;
 use crate::state::{
-    Author, End, Finalizing, Link, Loop, Message, Outcome, Phase, Process, Recorded, Scheduler,
-    State,
+    Author, End, Finalizing, Granted, Link, Loop, Message, Outcome, Phase, Process, Recorded,
+    Scheduler, State,
 };
 use crate::wire;
 use orchion_contract::job::RunReply;
@@ -28,6 +28,8 @@ impl State {
             .iter()
             .any(|link| matches!(link, Link::Mark { .. }) && link.attempt() >= attempt);
         self.seen.ordered_before_mark |= attempt > 1 && !is_open && !self.has_final();
+        let is_elsewhere = |granted: Granted| attempt == 1 && granted.to != to;
+        self.seen.ordered_elsewhere |= self.granted.is_some_and(is_elsewhere);
         self.send(Message::Order {
             from: Some(scheduler),
             epoch,
@@ -139,6 +141,7 @@ impl State {
             // The next try is elsewhere, or after the registry has told.
             self.avoid(scheduler, to);
         }
+        let epoch = self.holder(scheduler).map_or(0, |holder| holder.epoch);
         let Some(job) = self.job_of(scheduler) else {
             return;
         };
@@ -160,7 +163,15 @@ impl State {
             },
         });
         let view = job.view();
-        let next = view.map(|view| after_reply(&view, attempt.into(), reply.as_ref(), Now::ZERO));
+        let next = view.map(|view| {
+            after_reply(
+                &view,
+                attempt.into(),
+                reply.as_ref(),
+                epoch.into(),
+                Now::ZERO,
+            )
+        });
         self.follow(scheduler, next.unwrap_or(Next::Nothing));
     }
 
@@ -184,8 +195,14 @@ impl State {
             Next::Nothing => {}
             Next::Running { .. } => self.mark_running(scheduler),
             Next::Ended(end) => self.end(scheduler, wire::outcome(end.outcome)),
-            // Somebody else holds the lease: this one learns that it does not.
-            Next::Outranked(_) => self.session_ends(scheduler, Scheduler::Standby),
+            // Somebody else holds the lease: this one learns that it does not. What
+            // is not above its own epoch, the lease takes no note of.
+            Next::Outranked(epoch) => {
+                let ours = self.holder(scheduler).map(|holder| holder.epoch);
+                if ours.is_some_and(|ours| epoch > u64::from(ours)) {
+                    self.session_ends(scheduler, Scheduler::Standby);
+                }
+            }
             Next::GiveUp(_) => {
                 if let Some(job) = self.job_mut(scheduler) {
                     job.phase = Phase::Ending;

@@ -31,16 +31,18 @@ impl State {
         }
     }
 
-    /// Looks for records that say open what has ended, and writes them again.
+    /// Looks for records that say open what has ended, and writes them again; or that
+    /// came after everything was read, and reads it anew.
     pub(crate) fn look_for_open(&mut self, scheduler: u8) {
         let Some((revision, _)) = self.record else {
             return;
         };
-        if let Some(job) = self.job_mut(scheduler) {
-            job.held = Held::No;
-            job.ledger = Real::new(Ledger::new(revision.into()));
-            job.touch();
-        }
+        let Some(job) = self.job_mut(scheduler) else {
+            return self.reads_anew(scheduler);
+        };
+        job.held = Held::No;
+        job.ledger = Real::new(Ledger::new(revision.into()));
+        job.touch();
     }
 
     pub(crate) fn read_record(&mut self, scheduler: u8, planted: Option<Planted>) {

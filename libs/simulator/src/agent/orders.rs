@@ -14,6 +14,7 @@ impl Agent {
             attempt: order.attempt,
             instance: order.instance.clone(),
             epoch: order.epoch,
+            is_untold: order.granted_ms.is_some(),
         };
         if net.has(Mutant::EpochIgnored) {
             facts.epoch = u64::MAX;
@@ -69,14 +70,27 @@ impl Agent {
             }
         };
         let Some(order) = accepted else {
-            net.reply(self.life, from, op, Said::Run(reply));
+            self.answer(net, (from, op), facts.job, reply);
             return;
         };
+        if net.oracle.granted.contains_key(&facts.job) && facts.attempt == 1 {
+            net.oracle.granted.insert(facts.job, Some(self.life));
+        }
         if order.spec.whole {
             self.start(net, order, Some((from, op)));
         } else {
-            net.reply(self.life, from, op, Said::Run(reply));
+            self.answer(net, (from, op), facts.job, reply);
             self.start(net, order, None);
+        }
+    }
+
+    /// Answers an order: of a scheduler to it, of a gateway to whoever listens.
+    pub(super) fn answer(&self, net: &mut Net, to: (Life, u64), job: JobId, reply: RunReply) {
+        let (to, op) = to;
+        if net.links[to.process].role == Role::Gateway {
+            net.publish(self.life, News::Answered(to, job, Box::new(reply)));
+        } else {
+            net.reply(self.life, to, op, Said::Run(reply));
         }
     }
 
@@ -93,6 +107,7 @@ impl Agent {
         };
         let (run, reader, first) = (self.runs, names::life(&order.reader), order.attempt <= 1);
         let deadline = order.remaining_ms * MS;
+        let is_granted = order.granted_ms.is_some();
         let attempt = Attempt {
             run,
             reader,
@@ -111,6 +126,7 @@ impl Agent {
             waiting: Vec::new(),
             asker,
             started_ms: net.unix_ms(self.life),
+            began: net.now,
         };
         self.attempts.insert(key, attempt);
         net.later(
@@ -119,7 +135,8 @@ impl Agent {
             Purpose::Attempt(key, run, Work::Deadline),
         );
         if asker.is_some() {
-            net.later(self.life, HELD, Purpose::Attempt(key, run, Work::Accept));
+            let held = if is_granted { GRANTED } else { HELD };
+            net.later(self.life, held, Purpose::Attempt(key, run, Work::Accept));
         }
         if first {
             self.write(net, key);
@@ -206,7 +223,7 @@ impl Agent {
         attempt.source &= !attempt.makes_room;
         if attempt.source && self.replica.ready && self.sick.is_none() {
             let (run, engine) = (attempt.run, self.engine);
-            let prefill = net.prefill();
+            let prefill = net.prefill(names::number(key.job));
             net.later(
                 self.life,
                 prefill,
@@ -252,7 +269,12 @@ impl Agent {
     }
 
     fn stop_attempt(&mut self, net: &mut Net, key: RunningAttempt, reason: CancelReason) {
+        let is_over = |attempt: &Attempt| attempt.end.is_some() && attempt.writer.is_some();
         if reason == CancelReason::Superseded {
+            if self.attempts.get(&key).is_some_and(is_over) {
+                // Its final is on its way: the chain takes it, or does not.
+                return;
+            }
             self.finish_attempt(net, key, AttemptOutcome::Superseded);
             return;
         }

@@ -120,8 +120,9 @@ impl Agent {
                 }
             }
             (Work::Accept, _) => {
-                if let Some((to, op)) = attempt.asker.take() {
-                    net.reply(life, to, op, Said::Run(RunReply::Accepted));
+                if let Some(to) = attempt.asker.take() {
+                    self.ledger.is_known(key);
+                    self.answer(net, to, key.job, RunReply::Accepted);
                 }
                 return;
             }
@@ -275,24 +276,56 @@ impl Agent {
             sequence,
             stored,
         };
-        for (to, op) in attempt.waiting {
+        for (to, op) in &attempt.waiting {
             let reply = CancelReply::Ended {
                 end: Box::new(end.clone()),
             };
-            net.reply(self.life, to, op, Said::Stop(reply));
+            net.reply(self.life, *to, *op, Said::Stop(reply));
         }
         if is_void && net.has(Mutant::SlotKept) {
             return;
         }
-        let Some((to, op)) = attempt.asker else {
-            self.ledger.ended(end);
-            return self.tell(net);
-        };
-        let reply = match self.ledger.answered(end.clone(), span(net.now - self.born)) {
-            true => RunReply::Ended { end: Box::new(end) },
-            false => RunReply::Accepted,
-        };
-        net.reply(self.life, to, op, Said::Run(reply));
+        let age = span(net.now - self.born);
+        if attempt.order.granted_ms.is_some() {
+            self.granted_ended(net, &attempt, end, age);
+        } else if let Some(to) = attempt.asker {
+            let reply = match self.ledger.answered(end.clone(), age) {
+                true => RunReply::Ended { end: Box::new(end) },
+                false => RunReply::Accepted,
+            };
+            self.answer(net, to, key.job, reply);
+        } else {
+            self.ledger.ended(end, age);
+        }
         self.tell(net);
+    }
+
+    /// Its gateway had ordered it. Whoever has no answer yet gets one where there is
+    /// no final to read.
+    fn granted_ended(&mut self, net: &mut Net, attempt: &Attempt, end: AttemptEnd, age: Duration) {
+        let is_final = matches!(end.how, AttemptOutcome::Final { .. });
+        if let Some(to) = attempt.asker.filter(|_| !is_final) {
+            let end = Box::new(end.clone());
+            self.answer(net, to, end.job, RunReply::Ended { end });
+        }
+        let soon = is_final && net.now - attempt.began < SOON;
+        net.counts.untold += u64::from(soon);
+        if is_final && net.has(Mutant::GrantedEndUntold) {
+            self.ledger.ended(end.clone(), age);
+            self.ledger.acknowledged(&[end], age);
+            return;
+        }
+        let granted = Granted::new(&attempt.order, self.assignment(&attempt.order));
+        self.ledger.granted_ended(end, Box::new(granted), soon, age);
+    }
+
+    fn assignment(&self, order: &RunOrder) -> Assignment {
+        Assignment {
+            node: names::node(self.index),
+            instance: names::instance(self.life),
+            replica: self.replica.id.clone(),
+            engine: self.replica.engine.clone(),
+            at_ms: order.granted_ms.unwrap_or_default(),
+        }
     }
 }

@@ -129,8 +129,9 @@ impl Scheduler {
                 let call = Call::Get(Key::Job(job));
                 net.call(life, call, REQUEST, duty(Duty::LookUp(token, job)));
             }
-            Effect::Forget { token } => {
-                charge.desk.remove(&token);
+            Effect::Grant { gateway, grants } => {
+                let gateway = names::life(&gateway);
+                net.publish(life, News::Grants(gateway, grants));
             }
             Effect::Admit { token, answer } => self.answer(net, token, Said::Admission(answer)),
             Effect::Describe { token, answer } => self.answer(net, token, Said::Job(answer)),

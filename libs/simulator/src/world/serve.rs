@@ -4,6 +4,9 @@ use super::*;
 use orchion_contract::job::Job;
 use std::sync::Arc;
 
+/// How long after its connection was renewed an agent's waiting writes arrive.
+const BUFFERED_FOR: Time = 50 * MS;
+
 impl World {
     pub(super) fn arrive(&mut self, from: Life, packet: Packet) {
         match packet {
@@ -34,6 +37,11 @@ impl World {
         (0..self.net.links.len()).filter(listens).collect()
     }
 
+    fn there(&self, life: Life) -> Vec<usize> {
+        let is_there = self.net.lives(life) && self.net.links[life.process].is_up;
+        is_there.then_some(life.process).into_iter().collect()
+    }
+
     fn route(&mut self, from: Life, op: u64, whom: Whom, ask: &Ask) {
         let listening = match whom {
             Whom::Schedulers => self.listening(Role::Scheduler, None),
@@ -62,6 +70,10 @@ impl World {
             News::Capability(_) => self.listening(Role::Registry, None),
             News::RegisterAgain(node) => self.listening(Role::Agent, Some(*node)),
             News::Hello => self.listening(Role::Agent, None),
+            News::Grants(gateway, _) => self.there(*gateway),
+            News::Answered(gateway, ..) => {
+                [self.listening(Role::Scheduler, None), self.there(*gateway)].concat()
+            }
         };
         for process in listening {
             self.net.deliver(process, Parcel::News(news.clone()));
@@ -210,9 +222,17 @@ impl World {
             self.net.counts.marks += u64::from(is_mark);
             let by_scheduler = self.net.links[from.process].role == Role::Scheduler;
             let chain = self.net.server.chain(at.0, at.1);
+            // What waited for its connection while the store lost its tail may fit by
+            // chance: sequences are given out again. Readers stop at the first final.
+            let link = &self.net.links[from.process];
+            let waited = self.net.oracle.tail_was_lost && now - link.since < BUFFERED_FOR;
             if let Some((new, before)) = chain.split_last() {
                 let (new, before): (&Stored, &[Stored]) = (new, before);
-                self.net.oracle.appended(at, before, new, by_scheduler, now);
+                let oracle = &mut self.net.oracle;
+                let broken = oracle.appended(at, before, new, by_scheduler);
+                if let Some((property, what)) = broken.filter(|_| by_scheduler || !waited) {
+                    oracle.broken(property, now, || what);
+                }
             }
             self.net.appended(at.0, at.1);
         } else {

@@ -1,7 +1,7 @@
 //! `/api/jobs`: every job, whichever door it came through.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use axum::Json;
 use axum::extract::{Path, Request, State};
@@ -9,8 +9,10 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use orchion_contract::job::{JobState, JobSummary, ListJobs};
 use orchion_contract::log::{Level, LogQuery, LogRecord};
+use orchion_contract::subject::Rpc;
 use orchion_contract::{ErrorBody, ErrorCode, JobId, ModelName, rpc};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::logs::query_logs;
@@ -23,6 +25,9 @@ use crate::state::Gateway;
 
 /// Most jobs in one answer.
 const MOST: u32 = 1000;
+/// How old a job is that the scheduler must know, and how often it is asked before.
+const YOUNG: Duration = Duration::from_secs(1);
+const AGAIN: Duration = Duration::from_millis(50);
 /// How long history may think about one job.
 const HISTORY: Duration = Duration::from_secs(1);
 
@@ -228,13 +233,38 @@ pub(crate) async fn known(gateway: &Gateway, job: JobId) -> Result<Known> {
 /// # Errors
 /// When there is none of this id, or the scheduler is away.
 pub(crate) async fn summary(gateway: &Gateway, job: JobId) -> Result<JobSummary> {
+    ask(gateway, &rpc::GET_JOB, job, &job).await
+}
+
+/// Asks the scheduler about a job. It may not have heard yet of one that was made a
+/// moment ago: agents tell of chats that were sent to granted slots a little later.
+///
+/// # Errors
+/// When there is none of this id, or the scheduler is away.
+pub(crate) async fn ask<Q: Serialize, R: DeserializeOwned>(
+    gateway: &Gateway,
+    rpc: &Rpc<(), Q, R>,
+    job: JobId,
+    question: &Q,
+) -> Result<R> {
     let patience = gateway.config.patience.get();
-    let asked = gateway
-        .bus
-        .ask_patiently(&rpc::GET_JOB, &(), &job, patience);
-    asked
-        .await
-        .map_err(|error| Error::from_bus(error, "scheduler"))
+    loop {
+        let asked = gateway.bus.ask_patiently(rpc, &(), question, patience);
+        match asked.await {
+            Err(orchion_bus::Error::Remote(error))
+                if error.code == ErrorCode::NotFound && is_young(job) =>
+            {
+                tokio::time::sleep(AGAIN).await;
+            }
+            answer => return answer.map_err(|error| Error::from_bus(error, "scheduler")),
+        }
+    }
+}
+
+fn is_young(job: JobId) -> bool {
+    let made = job.made_ms().map(Duration::from_millis);
+    let age = made.and_then(|made| UNIX_EPOCH.elapsed().ok()?.checked_sub(made));
+    age.is_some_and(|age| age < YOUNG)
 }
 
 /// Reads a job's id.

@@ -19,7 +19,7 @@ use orchion_transcript::Shown;
 use serde::Serialize;
 
 use super::chat::whole::Whole;
-use super::jobs::{JobView, Known, job_id, known};
+use super::jobs::{self, JobView, Known, job_id, known};
 use crate::correlation::Correlation;
 use crate::error::{Error, Result, StillKnown};
 use crate::fields::Fields;
@@ -99,6 +99,7 @@ pub(crate) async fn submit(gateway: &Gateway, task: Task, extensions: &Extension
         door: Door::Task,
         spec,
         correlation_id: Correlation::of(extensions),
+        ordered: None,
     };
     let admission = running::admit(gateway, &submit, named.is_some()).await?;
     let id = admission.job;
@@ -294,15 +295,9 @@ pub(crate) async fn explain(
     State(gateway): State<Arc<Gateway>>,
     Path(id): Path<String>,
 ) -> Result<Json<Explanation>> {
-    let patience = gateway.config.patience.get();
     let job = job_id(&id)?;
-    let asked = gateway
-        .bus
-        .ask_patiently(&rpc::EXPLAIN_JOB, &(), &job, patience);
-    let explained = asked.await;
-    explained
-        .map(Json)
-        .map_err(|error| Error::from_bus(error, "scheduler"))
+    let explained = jobs::ask(&gateway, &rpc::EXPLAIN_JOB, job, &job).await;
+    explained.map(Json)
 }
 
 /// Where the caller wants to go on; `None` at the beginning.
@@ -342,14 +337,7 @@ pub(crate) async fn cancel(
         job: job_id(&id)?,
         reason: CancelReason::Client,
     };
-    let patience = gateway.config.patience.get();
-    let asked = gateway
-        .bus
-        .ask_patiently(&rpc::CANCEL_JOB, &(), &order, patience);
-    match asked
-        .await
-        .map_err(|error| Error::from_bus(error, "scheduler"))
-    {
+    match jobs::ask(&gateway, &rpc::CANCEL_JOB, order.job, &order).await {
         Ok(_) => Ok(StatusCode::NO_CONTENT),
         // It has ended, only longer ago.
         Err(error) if error.0.code == ErrorCode::Gone => Ok(StatusCode::NO_CONTENT),

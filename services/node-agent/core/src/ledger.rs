@@ -7,7 +7,7 @@
 //! order may wait for its answer until a brief attempt has ended: then the end is
 //! the answer, and nothing else need be told.
 
-use orchion_contract::job::{AttemptEnd, AttemptOutcome};
+use orchion_contract::job::{AttemptEnd, AttemptOutcome, Granted};
 use orchion_contract::node::RunningAttempt;
 use orchion_contract::{InstanceId, JobId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// How long an acknowledged end is remembered.
 const REMEMBERED: Duration = Duration::from_secs(120);
+/// How long the ends of jobs wait for each other that their gateways had ordered.
+const GATHERED: Duration = Duration::from_millis(100);
 /// How many acknowledged ends are remembered.
 const REMEMBERED_ENDS: usize = 10_000;
 
@@ -29,6 +31,8 @@ pub struct Order {
     pub instance: InstanceId,
     /// Epoch of the scheduler's lease.
     pub epoch: u64,
+    /// Whether its gateway has given it, and has told nobody yet.
+    pub is_untold: bool,
 }
 
 /// Where an attempt would run: an engine and how much it takes at once.
@@ -87,10 +91,16 @@ pub struct Ledger {
     epoch: u64,
     is_stopping: bool,
     running: BTreeMap<RunningAttempt, u32>,
+    /// Those of which only their gateways know: nobody else is told.
+    hidden: BTreeSet<RunningAttempt>,
     /// Those whose order came more than once, perhaps from two schedulers.
     repeated: BTreeSet<RunningAttempt>,
     ended: BTreeMap<RunningAttempt, Box<AttemptEnd>>,
     untold: BTreeSet<RunningAttempt>,
+    /// When they are to be told, at latest.
+    due: Option<Duration>,
+    /// The jobs of those that were ordered by their gateways.
+    granted: BTreeMap<RunningAttempt, Box<Granted>>,
     told: VecDeque<(Duration, RunningAttempt)>,
     busy: BTreeMap<u32, u32>,
 }
@@ -104,9 +114,12 @@ impl Ledger {
             epoch: 0,
             is_stopping: false,
             running: BTreeMap::new(),
+            hidden: BTreeSet::new(),
             repeated: BTreeSet::new(),
             ended: BTreeMap::new(),
             untold: BTreeSet::new(),
+            due: None,
+            granted: BTreeMap::new(),
             told: VecDeque::new(),
             busy: BTreeMap::new(),
         }
@@ -127,6 +140,7 @@ impl Ledger {
         };
         if self.running.contains_key(&key) {
             self.repeated.insert(key);
+            self.hidden.remove(&key);
             return Verdict::Running;
         }
         if let Some(end) = self.ended.get(&key) {
@@ -155,6 +169,9 @@ impl Ledger {
         }
         *self.busy.entry(seat.engine).or_default() += 1;
         self.running.insert(key, seat.engine);
+        if order.is_untold {
+            self.hidden.insert(key);
+        }
         Verdict::Accept { void }
     }
 
@@ -184,20 +201,53 @@ impl Ledger {
     pub fn answered(&mut self, end: AttemptEnd, now: Duration) -> bool {
         let is_final = matches!(end.how, AttemptOutcome::Final { .. });
         let is_told = is_final && !self.repeated.contains(&key_of(&end));
-        self.ended(end.clone());
+        self.ended(end.clone(), now);
         if is_told {
             self.acknowledged(std::slice::from_ref(&end), now);
         }
         is_told
     }
 
-    /// An attempt has ended: its slot is free, its end is to be told.
-    pub fn ended(&mut self, end: AttemptEnd) {
+    /// By now others than its gateway know of an attempt.
+    pub fn is_known(&mut self, attempt: RunningAttempt) {
+        self.hidden.remove(&attempt);
+    }
+
+    /// An attempt has ended of which nobody but its gateway may know, at `soon` so
+    /// early that nobody does: then its end waits for others, to be told with them.
+    pub fn granted_ended(
+        &mut self,
+        end: AttemptEnd,
+        granted: Box<Granted>,
+        soon: bool,
+        now: Duration,
+    ) {
+        let wait = if soon { GATHERED } else { Duration::ZERO };
+        self.granted.insert(key_of(&end), granted);
+        self.ended(end, now + wait);
+    }
+
+    /// An attempt has ended: its slot is free, its end is to be told from `due` on.
+    pub fn ended(&mut self, end: AttemptEnd, due: Duration) {
         let key = key_of(&end);
+        self.due = Some(self.due.map_or(due, |before| before.min(due)));
         self.free_slot_of(key);
         self.repeated.remove(&key);
         self.untold.insert(key);
         self.ended.insert(key, Box::new(end));
+    }
+
+    /// When ends are to be told; `None` while there are none.
+    #[must_use]
+    pub fn due(&self) -> Option<Duration> {
+        self.due.filter(|_| !self.untold.is_empty())
+    }
+
+    /// Jobs of these ends that their gateways had ordered.
+    #[must_use]
+    pub fn granted(&self, ends: &[AttemptEnd]) -> Vec<Granted> {
+        let granted = ends.iter().filter_map(|end| self.granted.get(&key_of(end)));
+        granted.map(|granted| (**granted).clone()).collect()
     }
 
     /// Ends that nobody has acknowledged, at most `limit`.
@@ -212,7 +262,11 @@ impl Ledger {
         for key in ends.iter().map(key_of) {
             if self.untold.remove(&key) {
                 self.told.push_back((now, key));
+                self.granted.remove(&key);
             }
+        }
+        if self.untold.is_empty() {
+            self.due = None;
         }
         let is_old = |at: Duration| now.saturating_sub(at) >= REMEMBERED;
         while let Some((at, key)) = self.told.front().copied() {
@@ -232,7 +286,10 @@ impl Ledger {
     /// Attempts whose end was not yet acknowledged, for the heartbeat.
     #[must_use]
     pub fn in_hand(&self) -> Vec<RunningAttempt> {
-        let mut all: Vec<_> = self.running.keys().chain(&self.untold).copied().collect();
+        let is_known =
+            |key: &&RunningAttempt| !self.granted.contains_key(key) && !self.hidden.contains(key);
+        let all = self.running.keys().chain(&self.untold).filter(is_known);
+        let mut all: Vec<_> = all.copied().collect();
         all.sort_unstable();
         all
     }
@@ -243,6 +300,15 @@ impl Ledger {
         self.busy.get(&engine).copied().unwrap_or_default()
     }
 
+    /// Attempts that run on an engine and that others than their gateways know of.
+    #[must_use]
+    pub fn known_busy(&self, engine: u32) -> u32 {
+        let is_here = |attempt: &&RunningAttempt| self.running.get(attempt) == Some(&engine);
+        let hidden = self.hidden.iter().filter(is_here).count();
+        let hidden = u32::try_from(hidden).unwrap_or(u32::MAX);
+        self.busy(engine).saturating_sub(hidden)
+    }
+
     /// How many attempts run.
     #[must_use]
     pub fn running(&self) -> usize {
@@ -250,6 +316,7 @@ impl Ledger {
     }
 
     fn free_slot_of(&mut self, attempt: RunningAttempt) {
+        self.hidden.remove(&attempt);
         if let Some(engine) = self.running.remove(&attempt)
             && let Some(busy) = self.busy.get_mut(&engine)
         {

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use orchion_contract::job::{AttemptEnd, AttemptOutcome, JobEnd, Outcome, RunOrder};
+use orchion_contract::job::{Assignment, AttemptEnd, AttemptOutcome, JobEnd, Outcome, RunOrder};
+use orchion_contract::node::RunningAttempt;
 use orchion_contract::subjects::TRANSCRIPT;
 use orchion_contract::transcript::Final;
 use orchion_contract::{ErrorBody, UnixMs};
@@ -67,6 +68,25 @@ impl Attempt {
     /// Whether it is over so soon that its end may be the answer to its order.
     pub(super) fn is_brief(&self) -> bool {
         self.delivery == Delivery::Whole
+    }
+
+    pub(super) fn key(&self) -> RunningAttempt {
+        RunningAttempt {
+            job: self.order.job,
+            attempt: self.order.attempt,
+        }
+    }
+
+    /// Where it runs, since its gateway has ordered it.
+    pub(super) fn assignment(&self) -> Assignment {
+        let replica = &self.place.replica;
+        Assignment {
+            node: self.shared.node.clone(),
+            instance: self.shared.instance.clone(),
+            replica: replica.id.clone(),
+            engine: replica.engine.clone(),
+            at_ms: self.order.granted_ms.unwrap_or(self.started_ms),
+        }
     }
 
     /// Runs it to its end.

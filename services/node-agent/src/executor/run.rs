@@ -79,10 +79,12 @@ impl<'a> Run<'a> {
                 reason = self.attempt.stopped.reason(), if !was_asked_to_stop => {
                     was_asked_to_stop = true;
                     self.source.close();
-                    if reason == CancelReason::Superseded {
+                    if reason != CancelReason::Superseded {
+                        self.canceled(reason);
+                    } else if self.chain.end().is_none() {
                         return self.attempt.end(AttemptOutcome::Superseded, Some(self.chain.writer()));
                     }
-                    self.canceled(reason);
+                    // A final that is on its way is taken by the chain, or is not.
                 }
                 () = self.chain.step() => {}
                 heard = self.source.next(&mut pieces), if takes_more => {

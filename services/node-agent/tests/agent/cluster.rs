@@ -176,6 +176,7 @@ impl Cluster {
             prefix_by: None,
             remaining_ms: 60_000,
             correlation_id: "c".to_owned(),
+            granted_ms: None,
         }
     }
 

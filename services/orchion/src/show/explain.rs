@@ -63,6 +63,15 @@ fn headline(made: &Decision) -> String {
     match (made.outcome, &made.selected) {
         (DecisionOutcome::Assigned, Some(to)) => format!("attempt {attempt} went to {}", name(to)),
         (DecisionOutcome::Assigned, None) => format!("attempt {attempt} was placed"),
+        (DecisionOutcome::Granted, Some(to)) => {
+            format!(
+                "attempt {attempt} went to {}, where its gateway was granted a slot before",
+                name(to)
+            )
+        }
+        (DecisionOutcome::Granted, None) => {
+            format!("attempt {attempt} went to a slot that its gateway was granted before")
+        }
         (DecisionOutcome::NoCapacity, _) => {
             format!(
                 "now: none of {} replicas takes it",

@@ -75,10 +75,16 @@ pub fn after_end(job: &JobView, end: &AttemptEnd, now: Now) -> Next {
 
 /// An agent answers an order; `None` when nobody answers its subject.
 #[must_use]
-pub fn after_reply(job: &JobView, attempt: u32, reply: Option<&RunReply>, now: Now) -> Next {
+pub fn after_reply(
+    job: &JobView,
+    attempt: u32,
+    reply: Option<&RunReply>,
+    epoch: u64,
+    now: Now,
+) -> Next {
     if attempt != job.record.attempt {
         return match reply {
-            Some(RunReply::Stale { epoch }) => Next::Outranked(*epoch),
+            Some(RunReply::Stale { epoch: higher }) if *higher > epoch => Next::Outranked(*higher),
             Some(_) | None => Next::Nothing,
         };
     }
@@ -86,15 +92,24 @@ pub fn after_reply(job: &JobView, attempt: u32, reply: Option<&RunReply>, now: N
         Some(RunReply::Accepted) => Next::Running { anew: true },
         Some(RunReply::Running) => Next::Running { anew: false },
         Some(RunReply::Ended { end }) => after_end(job, end, now),
-        Some(RunReply::Stale { epoch }) => Next::Outranked(*epoch),
+        Some(RunReply::Stale { epoch: higher }) if *higher > epoch => Next::Outranked(*higher),
         // What it answers to was taken back meanwhile.
-        Some(RunReply::Busy | RunReply::WrongInstance { .. } | RunReply::Refused { .. }) | None
+        Some(
+            RunReply::Busy
+            | RunReply::WrongInstance { .. }
+            | RunReply::Refused { .. }
+            | RunReply::Stale { .. },
+        )
+        | None
             if !is_out(job) =>
         {
             Next::Nothing
         }
         Some(RunReply::Busy) => again(job, now, false, false, true),
-        Some(RunReply::WrongInstance { .. }) => again(job, now, false, false, false),
+        // A gateway has sent it under a grant of the scheduler before us.
+        Some(RunReply::Stale { .. } | RunReply::WrongInstance { .. }) => {
+            again(job, now, false, false, false)
+        }
         None => nobody(now),
         Some(RunReply::Refused { error }) => failed(job, error, false, now),
     }

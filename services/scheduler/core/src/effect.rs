@@ -2,7 +2,7 @@
 
 use crate::input::Token;
 use orchion_contract::job::{
-    Admission, CancelOrder, Job, JobEvent, JobList, JobState, JobSummary, RunOrder,
+    Admission, CancelOrder, Grants, Job, JobEvent, JobList, JobState, JobSummary, RunOrder,
 };
 use orchion_contract::placement::Explanation;
 use orchion_contract::progress::Progress;
@@ -60,6 +60,13 @@ pub enum Effect {
         /// What to run.
         order: Box<RunOrder>,
     },
+    /// Tell a gateway which slots it may fill by itself.
+    Grant {
+        /// The gateway.
+        gateway: ReaderId,
+        /// The slots.
+        grants: Grants,
+    },
     /// Open an attempt in the transcript; comes back as `Opened`.
     Open {
         /// Where the transcript is.
@@ -116,12 +123,6 @@ pub enum Effect {
         token: Token,
         /// Where the job stands, or why it may not enter.
         answer: Result<Admission, ErrorBody>,
-    },
-    /// Answer nobody: the job has ended before its admission was confirmed, and
-    /// who submitted it reads the end. Asked again, it will be answered.
-    Forget {
-        /// Names the question.
-        token: Token,
     },
     /// Answer who asked for one job.
     Describe {

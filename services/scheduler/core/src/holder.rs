@@ -6,21 +6,24 @@
 //! by an [`Effect`] may be asked again: every input may come twice, late or never.
 
 mod endings;
+mod grants;
 mod news;
 mod questions;
 mod records;
 mod takeover;
 
 use crate::gateways::Gateways;
+use crate::grants::Granting;
 use crate::outlook::Outlook;
 use crate::report::Decided;
 use crate::{
-    ClusterState, Effect, Input, JobView, Ledger, Moment, Note, Now, Phase, Settings, Step, Token,
-    plan,
+    ClusterState, Effect, Input, JobView, Ledger, Moment, Note, Now, Phase, Reply, Settings, Step,
+    Token, plan,
 };
 use orchion_contract::job::{
     Admission, CancelOrder, CancelReason, Job, JobEvent, JobState, RunOrder,
 };
+use orchion_contract::node::RunningAttempt;
 use orchion_contract::placement::DecisionOutcome;
 use orchion_contract::progress::{Progress, ProgressEvent};
 use orchion_contract::transcript::Mark;
@@ -95,6 +98,13 @@ pub struct Holder {
     /// What was decided about jobs that ended.
     decided: VecDeque<(JobId, VecDeque<Decided>)>,
     gateways: Gateways,
+    granting: Granting,
+    /// What agents have answered to orders of jobs that nobody here knows yet.
+    early: VecDeque<(JobId, Reply)>,
+    /// Who told of ends that no record will ever say: answered once history knows.
+    tellers: Vec<(Token, BTreeSet<JobId>)>,
+    /// Attempts of jobs that nobody here knows, as the last heartbeats told.
+    strangers: BTreeMap<NodeId, BTreeSet<RunningAttempt>>,
     next_plan: Option<Now>,
     /// Orders that nobody heard, to be sent again.
     unheard: BTreeSet<(Now, JobId)>,
@@ -127,6 +137,10 @@ impl Holder {
             outlook: Outlook::default(),
             decided: VecDeque::new(),
             gateways: Gateways::default(),
+            granting: Granting::default(),
+            early: VecDeque::new(),
+            tellers: Vec::new(),
+            strangers: BTreeMap::new(),
             next_plan: None,
             unheard: BTreeSet::new(),
             held: BTreeSet::new(),
@@ -193,7 +207,9 @@ impl Holder {
         let waiting = [&self.unheard, &self.held];
         let waiting = waiting.into_iter().filter_map(BTreeSet::first);
         let waiting = waiting.map(|(at, _)| *at);
-        let first = self.next_plan.into_iter().chain(told).chain(waiting).min();
+        let granted = self.granting.next_due();
+        let first = self.next_plan.into_iter().chain(told).chain(granted);
+        let first = first.chain(waiting).min();
         Some(first.map_or(self.next_look, |first| first.min(self.next_look)))
     }
 
@@ -244,11 +260,16 @@ impl Holder {
         for (reader, progress) in self.outlook.tell(&self.state, self.at.now, self.at.unix_ms) {
             self.tell_progress(reader, progress);
         }
+        let (epoch, at) = (self.epoch, self.at);
+        for (gateway, grants) in self.granting.tell(&self.state, epoch, at.now, at.unix_ms) {
+            self.effects.push_back(Effect::Grant { gateway, grants });
+        }
     }
 
     fn perform(&mut self, step: Step) {
         match step {
             Step::Assign { job, assignment } => {
+                self.granting.has_changed();
                 let before = self.state.job(&job).map_or(0, |job| job.record.attempt);
                 if before == 0 {
                     self.state.assign(&job, assignment, Phase::Ordered);
@@ -376,6 +397,7 @@ impl Holder {
             prefix_by: record.prefix_by.clone(),
             remaining_ms: record.deadline_at_ms.saturating_sub(at.unix_ms),
             correlation_id: record.correlation_id.clone(),
+            granted_ms: None,
         };
         let node = to.node.clone();
         if let Some(open) = self.open.get_mut(id) {

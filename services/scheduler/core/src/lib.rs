@@ -17,6 +17,7 @@ mod experience;
 mod filter;
 mod forecast;
 mod gateways;
+mod grants;
 mod holder;
 mod input;
 mod ledger;

@@ -7,9 +7,7 @@ use orchion_contract::{ErrorBody, ErrorCode, JobId, ReaderId, UnixMs};
 pub(crate) fn record(submit: Submit, queue_seq: u64, now: UnixMs) -> Job {
     let request_digest = submit.spec.digest();
     let gateway = depends_on(&submit).cloned();
-    let mut spec = submit.spec;
-    spec.seed_drawn = spec.seed.is_none();
-    spec.seed = spec.seed.or_else(|| Some(draw_seed(&submit.job)));
+    let spec = submit.spec.seeded(&submit.job);
     Job {
         id: submit.job,
         gateway,
@@ -39,14 +37,6 @@ pub(crate) fn depends_on(submit: &Submit) -> Option<&ReaderId> {
         Door::Chat => submit.reader.gateway(),
         Door::Task => None,
     }
-}
-
-/// A seed that every attempt shares: engines never tell the one they draw.
-/// It comes from the random part of the job's id, in the 31 bits that every
-/// engine takes.
-fn draw_seed(job: &JobId) -> u64 {
-    let (_, low) = job.uuid().as_u64_pair();
-    low & 0x7fff_ffff
 }
 
 /// A record without its prompt; the agent may have it since `running_since`.

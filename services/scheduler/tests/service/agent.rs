@@ -221,6 +221,7 @@ impl Agent {
             node: self.node.clone(),
             instance: self.instance.clone(),
             ends: vec![end],
+            granted: Vec::new(),
         };
         self.bus
             .ask_patiently(&rpc::ENDED, &(), &batch, SOON)

@@ -270,6 +270,7 @@ pub(crate) fn submit(model: &str) -> Submit {
         door: Door::Task,
         spec,
         correlation_id: "c".to_owned(),
+        ordered: None,
     }
 }
 

@@ -17,6 +17,15 @@ fn order(job: JobId, attempt: u32) -> Order {
         attempt,
         instance: InstanceId::new("me").unwrap(),
         epoch: 5,
+        is_untold: false,
+    }
+}
+
+/// The order of a gateway that has told nobody.
+fn untold_order(job: JobId) -> Order {
+    Order {
+        is_untold: true,
+        ..order(job, 1)
     }
 }
 
@@ -49,7 +58,7 @@ fn an_end_is_the_answer_until_it_is_known_and_a_while_longer() {
     let (mut ledger, job) = (ledger(), JobId::now());
     ledger.order(&order(job, 1), Some(SEAT));
     let end = failed(job, 1);
-    ledger.ended(end.clone());
+    ledger.ended(end.clone(), Duration::ZERO);
     let again = |ledger: &mut Ledger| ledger.order(&order(job, 1), Some(SEAT));
     assert_eq!(again(&mut ledger), Verdict::Ended(Box::new(end.clone())));
     assert_eq!(ledger.untold(10), std::slice::from_ref(&end));
@@ -67,7 +76,7 @@ fn slots_are_counted_for_an_engine_and_given_back() {
     assert_eq!(ledger.order(&order(two, 1), Some(SEAT)), Verdict::Busy);
     let other = Seat { engine: 1, ..SEAT };
     assert_eq!(ledger.order(&order(two, 1), Some(other)), accepted());
-    ledger.ended(failed(one, 1));
+    ledger.ended(failed(one, 1), Duration::ZERO);
     assert_eq!(
         ledger.order(&order(JobId::now(), 1), Some(SEAT)),
         accepted()
@@ -120,8 +129,8 @@ fn a_later_attempt_voids_an_earlier_one_and_never_the_other_way() {
         ledger.order(&order(job, 2), Some(seat)),
         Verdict::Accept { void }
     );
-    ledger.ended(failed(job, 2));
-    ledger.ended(failed(job, 1));
+    ledger.ended(failed(job, 2), Duration::ZERO);
+    ledger.ended(failed(job, 1), Duration::ZERO);
     ledger.acknowledged(&[failed(job, 1)], Duration::ZERO);
     ledger.acknowledged(&[], REMEMBERED);
     let Verdict::Ended(end) = ledger.order(&order(job, 1), Some(seat)) else {
@@ -138,7 +147,7 @@ fn a_stop_reaches_every_attempt_up_to_the_one_named() {
     assert_eq!(ledger.stop(at(1), 5), StopOrder::NotRunning);
     assert_eq!(ledger.stop(at(3), 5), StopOrder::Stop(vec![at(2)]));
     let end = failed(job, 2);
-    ledger.ended(end.clone());
+    ledger.ended(end.clone(), Duration::ZERO);
     assert_eq!(ledger.stop(at(3), 5), StopOrder::Ended(Box::new(end)));
 }
 
@@ -148,7 +157,7 @@ fn what_is_in_hand_is_what_runs_or_was_not_acknowledged() {
     let seat = Seat { slots: 2, ..SEAT };
     ledger.order(&order(one, 1), Some(seat));
     ledger.order(&order(two, 1), Some(seat));
-    ledger.ended(failed(one, 1));
+    ledger.ended(failed(one, 1), Duration::ZERO);
     assert_eq!(ledger.in_hand().len(), 2);
     ledger.acknowledged(&[failed(one, 1)], Duration::ZERO);
     assert_eq!(
@@ -216,4 +225,76 @@ fn an_end_is_told_when_more_than_one_has_ordered_it() {
     ledger.order(&order(job, 1), Some(SEAT));
     assert!(!ledger.answered(completed(job), Duration::ZERO));
     assert_eq!(ledger.untold(10), [completed(job)]);
+}
+
+fn granted(job: JobId) -> Box<Granted> {
+    use orchion_contract::job::{Door, Job, JobState, Priority, Workload};
+    let job = Job {
+        id: job,
+        reader: "g".parse().unwrap(),
+        door: Door::Chat,
+        gateway: None,
+        spec: None,
+        workload: Workload::Chat,
+        model: "m".into(),
+        priority: Priority::Interactive,
+        request_digest: String::new(),
+        correlation_id: String::new(),
+        state: JobState::Assigned,
+        queue_seq: 0,
+        attempt: 1,
+        failures: 0,
+        assigned: None,
+        prefix_by: None,
+        created_ms: 1,
+        deadline_at_ms: 2,
+        end: None,
+    };
+    Box::new(Granted {
+        job,
+        prompt_bytes: 1,
+        max_tokens: None,
+    })
+}
+
+#[test]
+fn what_only_a_gateway_knows_is_not_reported_until_others_do() {
+    let (mut ledger, job) = (ledger(), JobId::now());
+    ledger.order(&untold_order(job), Some(SEAT));
+    assert_eq!((ledger.busy(0), ledger.known_busy(0)), (1, 0));
+    assert!(ledger.in_hand().is_empty());
+    ledger.is_known(RunningAttempt { job, attempt: 1 });
+    assert_eq!((ledger.known_busy(0), ledger.in_hand().len()), (1, 1));
+}
+
+#[test]
+fn a_scheduler_that_orders_what_a_gateway_had_ordered_knows_it() {
+    let (mut ledger, job) = (ledger(), JobId::now());
+    ledger.order(&untold_order(job), Some(SEAT));
+    assert_eq!(ledger.order(&order(job, 1), Some(SEAT)), Verdict::Running);
+    assert_eq!(ledger.in_hand().len(), 1);
+}
+
+#[test]
+fn ends_that_only_gateways_know_are_told_together_and_others_at_once() {
+    let (mut ledger, one, two) = (ledger(), JobId::now(), JobId::now());
+    let seat = Seat { slots: 2, ..SEAT };
+    ledger.order(&untold_order(one), Some(seat));
+    ledger.order(&order(two, 1), Some(seat));
+    assert_eq!(ledger.due(), None);
+    let now = Duration::from_secs(1);
+    ledger.granted_ended(completed(one), granted(one), true, now);
+    assert_eq!(ledger.due(), Some(now + GATHERED));
+    assert!(ledger.in_hand().iter().all(|attempt| attempt.job == two));
+    ledger.ended(failed(two, 1), now);
+    assert_eq!(
+        ledger.due(),
+        Some(now),
+        "a failure hurries, and takes the rest along"
+    );
+    let ends = ledger.untold(10);
+    let jobs: Vec<JobId> = ledger.granted(&ends).iter().map(|it| it.job.id).collect();
+    assert_eq!((ends.len(), jobs), (2, vec![one]));
+    ledger.acknowledged(&ends, now);
+    assert_eq!((ledger.due(), ledger.granted(&ends).len()), (None, 0));
 }

@@ -3,7 +3,7 @@
 use super::{EXPLAINED, Holder, event};
 use crate::report::stuck_because;
 use crate::view::summary;
-use crate::{Demand, Effect, Lesson, Note, Phase};
+use crate::{Demand, Effect, Lesson, Note, Now, Phase};
 use orchion_contract::job::{Assignment, CancelOrder, CancelReason, JobEnd, Outcome};
 use orchion_contract::transcript::Final;
 use orchion_contract::{ErrorBody, ErrorCode, JobId, ModelName};
@@ -103,8 +103,10 @@ impl Holder {
         let Some(job) = self.state.job(id) else {
             return;
         };
+        let is_known = job.ordered_at != Now::ZERO;
         let took = self.at.now.saturating_sub(job.ordered_at);
-        let took_ms = u64::try_from(took.as_millis()).ok();
+        let took_ms = is_known.then(|| u64::try_from(took.as_millis()).ok());
+        let took_ms = took_ms.flatten();
         let (model, demand) = (job.record.model.clone(), job.demand);
         if let Some(to) = job.record.assigned.clone() {
             self.lesson(&model, &to, demand, end, took_ms);
@@ -163,6 +165,9 @@ impl Holder {
         self.remember(record);
         self.needs_no_record(id);
         let open = self.open.get_mut(id);
+        if open.as_ref().is_some_and(|open| open.ordered.0 > 0) {
+            self.granting.has_changed();
+        }
         let cancelers = open.map(|open| std::mem::take(&mut open.cancelers));
         for token in cancelers.unwrap_or_default() {
             self.describe(token, Ok(told.clone()));

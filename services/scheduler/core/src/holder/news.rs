@@ -51,6 +51,8 @@ impl Holder {
                     .as_ref()
                     .is_some_and(|to| to.node == beat.node && to.instance == beat.instance)
         };
+        let before = self.strangers.remove(&beat.node).unwrap_or_default();
+        let mut strangers = BTreeSet::new();
         let mut running = BTreeSet::new();
         for attempt in &beat.running {
             match self.state.job(&attempt.job) {
@@ -58,8 +60,18 @@ impl Holder {
                     running.insert(attempt.job);
                     self.runs(&attempt.job, false);
                 }
-                Some(_) | None => self.drop_attempt(&beat.node, attempt.job, attempt.attempt),
+                Some(_) => self.drop_attempt(&beat.node, attempt.job, attempt.attempt),
+                None if self.ended.contains_key(&attempt.job) || before.contains(attempt) => {
+                    self.drop_attempt(&beat.node, attempt.job, attempt.attempt);
+                }
+                // Its gateway may be about to tell.
+                None => {
+                    strangers.insert(*attempt);
+                }
             }
+        }
+        if !strangers.is_empty() {
+            self.strangers.insert(beat.node.clone(), strangers);
         }
         let patience = Duration::from_millis(beat.interval_ms.max(500)) * 2;
         let silent = |id: &&JobId| {
@@ -131,7 +143,11 @@ impl Holder {
     pub(super) fn replied(&mut self, id: &JobId, attempt: u32, reply: Reply) {
         // An order that went out before may have been taken: nobody listens for
         // a moment after a restart of NATS, too. Heartbeats and the registry tell.
-        let ordered = self.open.get(id).map_or((0, 0), |open| open.ordered);
+        let Some(open) = self.open.get(id) else {
+            self.answered_early(*id, reply);
+            return;
+        };
+        let ordered = open.ordered;
         let may_run = ordered.0 == attempt && ordered.1 > 1;
         let reply = match reply {
             Reply::Said(reply) => Some(reply),
@@ -148,7 +164,7 @@ impl Holder {
         if job.phase == Phase::Ending {
             return;
         }
-        let next = after_reply(job, attempt, reply.as_ref(), self.at.now);
+        let next = after_reply(job, attempt, reply.as_ref(), self.epoch, self.at.now);
         self.follow(id, next, "its node did not take it");
     }
 

@@ -10,7 +10,7 @@ use orchion_contract::job::{
 use orchion_contract::progress::Progress;
 use orchion_contract::{ErrorBody, ErrorCode, JobId};
 use std::cmp::Reverse;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// Jobs in one list, when the caller does not say, and at most.
@@ -29,10 +29,16 @@ impl Holder {
             }
             Question::Cancel(cancel) => self.cancel(token, &cancel),
             Question::Ended(batch) => {
+                let unknown = batch.granted.into_iter();
+                let unknown = unknown.filter_map(|job| self.granted_ended(job, &batch.ends));
+                let unknown: BTreeSet<JobId> = unknown.collect();
                 for end in &batch.ends {
                     self.told_of_end(end, &batch.instance);
                 }
-                self.effects.push_back(Effect::Acknowledge { token });
+                match unknown.is_empty() {
+                    true => self.effects.push_back(Effect::Acknowledge { token }),
+                    false => self.tellers.push((token, unknown)),
+                }
             }
             Question::Follow(follow) => self.take_follow(token, follow),
             Question::Explain(job) => self.explain(token, &job),
@@ -48,7 +54,8 @@ impl Holder {
         self.effects.push_back(Effect::Describe { token, answer });
     }
 
-    fn submit(&mut self, token: Token, submit: Submit) {
+    fn submit(&mut self, token: Token, mut submit: Submit) {
+        let ordered = submit.ordered.take();
         let (id, at) = (submit.job, self.at);
         let known = self
             .state
@@ -72,12 +79,18 @@ impl Holder {
                 self.fail(&victim, dropped(model, back_in));
             }
             Err(refusal) => {
+                if let Some(ordered) = ordered {
+                    self.drop_attempt(&ordered.to.node, id, 1);
+                }
                 self.admit(token, Err(refusal));
                 return;
             }
         }
         if let Some(gateway) = depends_on(&submit) {
             self.gateway_expected(gateway);
+            if submit.spec.may_be_granted() {
+                self.granting.wants(gateway, model, at.now);
+            }
         }
         let job = record(submit, self.state.next_queue_seq(), at.unix_ms);
         let deadline = at.now + Duration::from_millis(job.deadline_at_ms - job.created_ms);
@@ -88,6 +101,9 @@ impl Holder {
         self.touch(&id);
         self.newcomers.push(id);
         self.must_plan = true;
+        if let Some(ordered) = ordered {
+            self.was_ordered(&id, *ordered);
+        }
     }
 
     /// The same id once more: the same answer for the same request.

@@ -68,6 +68,7 @@ impl Holder {
         if let Some(open) = self.open.get_mut(id) {
             open.told = true;
         }
+        self.tellers_are_told(id);
         self.touch(id);
     }
 
@@ -135,8 +136,8 @@ impl Holder {
         }
         if open.is_unrecorded() {
             let tokens = std::mem::take(&mut open.admissions);
-            let forget = tokens.into_iter().map(|token| Effect::Forget { token });
-            self.effects.extend(forget);
+            let admission = self.admission(id).ok_or_else(|| unknown(id));
+            self.admit_all(tokens, &admission);
         }
     }
 

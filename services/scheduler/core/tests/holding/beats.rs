@@ -47,9 +47,18 @@ fn what_runs_and_is_not_assigned_is_stopped() {
     let job = charge.admit(2, Door::Task);
     charge.end_attempt(ended, 1, completed());
     charge.effects();
-    charge.hear(beat("a-1", &[(ended, 1), (job, 2), (id(9), 1)]));
+    charge.hear(beat("a-1", &[(ended, 1), (job, 2)]));
     let effects = charge.effects();
-    assert_eq!(dropped(&effects), [(ended, 1), (job, 2), (id(9), 1)]);
+    assert_eq!(dropped(&effects), [(ended, 1), (job, 2)]);
+}
+
+#[test]
+fn what_nobody_knows_has_one_more_heartbeat_until_its_gateway_tells() {
+    let mut charge = Charge::with_node("a", 2);
+    charge.hear(beat("a-1", &[(id(9), 1)]));
+    assert_eq!(dropped(&charge.effects()), []);
+    charge.hear(beat("a-1", &[(id(9), 1)]));
+    assert_eq!(dropped(&charge.effects()), [(id(9), 1)]);
 }
 
 #[test]

@@ -144,6 +144,7 @@ impl Charge {
             node: node_id("a"),
             instance: InstanceId::new(process).unwrap(),
             ends: vec![end],
+            granted: Vec::new(),
         };
         self.ask(Question::Ended(batch));
     }
@@ -222,7 +223,7 @@ pub(crate) fn end_of(attempt: u32, outcome: Outcome) -> Final {
     }
 }
 
-fn submission(n: u128, door: Door) -> Submit {
+pub(crate) fn submission(n: u128, door: Door) -> Submit {
     let spec = JobSpec {
         workload: Workload::Chat,
         model: "m".into(),
@@ -244,10 +245,11 @@ fn submission(n: u128, door: Door) -> Submit {
         door,
         spec,
         correlation_id: "c".to_owned(),
+        ordered: None,
     }
 }
 
-fn node_with(name: &str, slots: u32) -> Node {
+pub(crate) fn node_with(name: &str, slots: u32) -> Node {
     let engine = EngineRef {
         kind: EngineKind::OpenAi,
         version: None,

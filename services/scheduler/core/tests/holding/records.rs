@@ -5,7 +5,7 @@ use orchion_contract::job::{
     AttemptEnd, AttemptOutcome, CancelJob, CancelReason, Door, JobState, RunReply,
 };
 use orchion_contract::{ErrorBody, ErrorCode, ReaderId};
-use orchion_scheduler_core::{Effect, Input, Question, Reply, Token};
+use orchion_scheduler_core::{Effect, Input, Question, Reply};
 
 /// One slot, and chats that are wanted whole.
 fn with_whole_chats() -> Charge {
@@ -17,11 +17,6 @@ fn with_whole_chats() -> Charge {
 fn is_ordered(effects: &[Effect]) -> bool {
     let is_order = |effect: &Effect| matches!(effect, Effect::Order { .. });
     effects.iter().any(is_order)
-}
-
-fn is_forgotten(effects: &[Effect], wanted: Token) -> bool {
-    let forgets = |effect: &Effect| matches!(effect, Effect::Forget { token } if *token == wanted);
-    effects.iter().any(forgets)
 }
 
 /// Its agent answers the order with the end.
@@ -51,7 +46,12 @@ fn a_whole_answer_that_ends_at_once_needs_no_record() {
     assert!(written(&charge.effects()).is_none());
     ends_at_once(&mut charge, 1);
     let effects = charge.effects();
-    assert!(is_forgotten(&effects, token), "the end tells its caller");
+    let answer = admission(&effects, token).unwrap();
+    assert_eq!(
+        answer.state,
+        JobState::Completed,
+        "though the end tells, too"
+    );
     assert!(written(&effects).is_none());
     let told = |effect: &Effect| matches!(effect, Effect::TellEnd(job) if job.id == id(1));
     assert!(effects.iter().any(told), "history has it");

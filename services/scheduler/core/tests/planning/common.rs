@@ -240,6 +240,7 @@ pub(crate) fn submit_for(n: u128, model: &str) -> Submit {
         door: Door::Task,
         spec,
         correlation_id: "c".to_owned(),
+        ordered: None,
     }
 }
 

@@ -22,6 +22,9 @@ use std::time::Duration;
 /// lives are left to the simulator.
 const CASES: u32 = 128;
 
+/// That of the scheduler in charge.
+const EPOCH: u64 = 7;
+
 #[test]
 fn twelve_jobs_spread_over_three_nodes() {
     let mut cluster = Cluster::with_nodes(&[("a", 8), ("b", 8), ("c", 8)]);
@@ -232,6 +235,7 @@ fn what_would_fail_again_is_not_tried_again() {
         cluster.state.job(&job).unwrap(),
         1,
         Some(&reply),
+        EPOCH,
         cluster.now,
     );
     assert_eq!(next, Next::GiveUp(error));
@@ -273,6 +277,7 @@ fn busy_is_not_a_failure() {
         cluster.state.job(&job).unwrap(),
         1,
         Some(&RunReply::Busy),
+        EPOCH,
         cluster.now,
     );
     assert!(matches!(
@@ -298,7 +303,7 @@ fn news_of_an_older_attempt_changes_nothing() {
         Next::Nothing
     );
     assert_eq!(
-        after_reply(view, 1, Some(&RunReply::Busy), cluster.now),
+        after_reply(view, 1, Some(&RunReply::Busy), EPOCH, cluster.now),
         Next::Nothing
     );
 }

@@ -1,0 +1,179 @@
+//! Slots that this gateway may fill by itself, and the chats that fill them.
+//!
+//! The scheduler grants them for a moment. A chat that goes there is ordered at
+//! once; what its agent answers, if it declines or fails, comes back here.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use orchion_bus::{Bus, Error};
+use orchion_contract::job::{
+    Declined, Grant, Grants, JobSpec, ModelGrants, Ordered, RunReply, Submit,
+};
+use orchion_contract::rpc::RUN;
+use orchion_contract::subjects::{GRANTS, JOB_ANSWERED};
+use orchion_contract::{JobId, ModelName, NodeId, ReaderId, ReplicaId, UnixMs};
+use orchion_service::Stop;
+use tokio::sync::oneshot;
+
+/// What this gateway was granted; clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct Granted(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    epoch: u64,
+    until: Option<Instant>,
+    grants: HashMap<ModelName, ModelGrants>,
+    /// Chats that are under way, by where they went.
+    used: HashMap<Slot, u32>,
+    /// Those of which the agent may still decline.
+    waiting: HashMap<JobId, oneshot::Sender<Declined>>,
+}
+
+type Slot = (NodeId, ReplicaId);
+
+/// A chat in a granted slot; dropping it gives the slot back.
+pub(crate) struct Permit {
+    granted: Granted,
+    job: JobId,
+    epoch: u64,
+    grant: Grant,
+    declined: oneshot::Receiver<Declined>,
+}
+
+impl Granted {
+    /// Takes in what is granted, and what agents decline, until `stop`.
+    ///
+    /// # Errors
+    /// When the connection is closed for good.
+    pub(crate) async fn listen(self, bus: Bus, reader: ReaderId, stop: Stop) -> anyhow::Result<()> {
+        let mut grants = bus.subscribe_to(GRANTS, &reader).await?;
+        let mut answers = bus.answers_to(JOB_ANSWERED, &reader).await?;
+        loop {
+            tokio::select! {
+                () = stop.stopped() => return Ok(()),
+                Some((_, told)) = grants.next() => self.set(told),
+                Some(((_, job), reply)) = answers.next() => self.answered(job, reply),
+                else => anyhow::bail!("the connection to NATS was closed"),
+            }
+        }
+    }
+
+    fn set(&self, told: Grants) {
+        let mut state = self.lock();
+        state.epoch = told.epoch;
+        state.until = Some(Instant::now() + Duration::from_millis(told.for_ms));
+        let models = told.models.into_iter();
+        state.grants = models.map(|of| (of.model.clone(), of)).collect();
+    }
+
+    /// An agent has answered an order. That it has the attempt is no news.
+    fn answered(&self, job: JobId, reply: Result<RunReply, Error>) {
+        let declined = match reply {
+            Ok(RunReply::Accepted | RunReply::Running) => return,
+            Ok(reply) => Declined::Said(reply),
+            Err(Error::NoResponders { .. }) => Declined::Nobody,
+            Err(error) => {
+                tracing::debug!(%error, job.id = %job, "the answer to an order of job {job} cannot be read");
+                return;
+            }
+        };
+        if let Some(waiting) = self.lock().waiting.remove(&job) {
+            // Who does not wait any more has hung up.
+            let _ = waiting.send(declined);
+        }
+    }
+
+    /// A slot for this chat; `None` when the scheduler is to decide.
+    pub(crate) fn take(&self, job: JobId, spec: &JobSpec) -> Option<Permit> {
+        if !spec.may_be_granted() {
+            return None;
+        }
+        // No token is shorter than a byte, and a template is shorter than the fields.
+        let length = spec.body_bytes() + u64::from(spec.max_tokens.unwrap_or(1));
+        let mut state = self.lock();
+        let State {
+            epoch,
+            until,
+            grants,
+            used,
+            waiting,
+        } = &mut *state;
+        if until.is_none_or(|until| until <= Instant::now()) {
+            return None;
+        }
+        let grants = grants.get(&spec.model)?;
+        let under_way = |grant: &Grant| used.get(&slot(grant)).copied().unwrap_or_default();
+        let grant = grants.next(under_way)?;
+        if length > grant.longest {
+            return None;
+        }
+        let (sender, declined) = oneshot::channel();
+        waiting.insert(job, sender);
+        let permit = Permit {
+            granted: self.clone(),
+            job,
+            epoch: *epoch,
+            grant: grant.clone(),
+            declined,
+        };
+        *used.entry(slot(grant)).or_default() += 1;
+        Some(permit)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn slot(grant: &Grant) -> Slot {
+    (grant.to.node.clone(), grant.to.replica.clone())
+}
+
+impl Permit {
+    /// Sends the order.
+    ///
+    /// # Errors
+    /// When it did not go out. The scheduler sends it again, once it is told.
+    pub(crate) async fn order(&self, bus: &Bus, submit: &Submit) -> Result<(), Error> {
+        let now = unix_ms();
+        let order = self.grant.order(self.epoch, submit, now);
+        let answers = (submit.reader.clone(), submit.job);
+        let node = &self.grant.to.node;
+        bus.ask_for(&RUN, node, &order, &JOB_ANSWERED, &answers)
+            .await
+    }
+
+    /// Waits for the news that the attempt does not run.
+    pub(crate) async fn declined(&mut self) -> Option<Declined> {
+        (&mut self.declined).await.ok()
+    }
+
+    /// What the scheduler is told.
+    pub(crate) fn ordered(&self) -> Box<Ordered> {
+        let to = self.grant.to.clone();
+        Box::new(Ordered { to, declined: None })
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut state = self.granted.lock();
+        state.waiting.remove(&self.job);
+        let slot = slot(&self.grant);
+        if let Some(used) = state.used.get_mut(&slot) {
+            *used -= 1;
+            if *used == 0 {
+                state.used.remove(&slot);
+            }
+        }
+    }
+}
+
+/// For people and history only.
+fn unix_ms() -> UnixMs {
+    let since = UNIX_EPOCH.elapsed().unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,102 @@
+//! Jobs whose gateways have ordered their first attempts by themselves.
+
+use super::{Holder, Open};
+use crate::{Demand, Effect, Now, Phase, Reply};
+use orchion_contract::JobId;
+use orchion_contract::job::{Assignment, AttemptEnd, AttemptOutcome, Declined, Granted, Ordered};
+use orchion_contract::placement::DecisionOutcome;
+use std::time::Duration;
+
+/// Answers to orders of jobs that are not known yet which are kept.
+const EARLY: usize = 64;
+/// How long an order that a gateway has sent may take to be taken.
+const ORDER_TRY: Duration = Duration::from_millis(300);
+
+impl Holder {
+    /// The first attempt of a job that was just taken in is on its way, wherever it
+    /// was sent: if that is no good place any more, it is taken back from there.
+    pub(super) fn was_ordered(&mut self, id: &JobId, ordered: Ordered) {
+        let Ordered { to, declined } = ordered;
+        // By the clock of the other times of the job.
+        let at_ms = self.at.unix_ms;
+        let to = Assignment { at_ms, ..to };
+        self.state.assign(id, to, Phase::Ordered);
+        let now = self.at.now;
+        self.state.update(id, |job| job.ordered_at = now);
+        if let Some(open) = self.open.get_mut(id) {
+            open.ordered = (1, 1);
+        }
+        self.hold_back(id);
+        self.decision(id, DecisionOutcome::Granted);
+        self.tell_state(id, "its gateway has sent it to a slot that it was granted");
+        let declined = declined.map(|declined| match declined {
+            Declined::Said(reply) => Reply::Said(reply),
+            Declined::Nobody => Reply::Nobody,
+        });
+        let early = self.early.iter().position(|(job, _)| job == id);
+        let early = early.and_then(|at| self.early.remove(at));
+        match declined.or(early.map(|(_, reply)| reply)) {
+            Some(reply) => self.replied(id, 1, reply),
+            None => {
+                self.unheard.insert((now + ORDER_TRY, *id));
+            }
+        }
+    }
+
+    /// An agent has answered the order of a gateway that has not told of the job yet.
+    pub(super) fn answered_early(&mut self, id: JobId, reply: Reply) {
+        if self.early.len() == EARLY {
+            self.early.pop_front();
+        }
+        self.early.push_back((id, reply));
+    }
+
+    /// A job has ended of which its gateway may not have told. Returns it where no
+    /// record knows of it: its agent must not forget it before history does.
+    pub(super) fn granted_ended(&mut self, granted: Granted, ends: &[AttemptEnd]) -> Option<JobId> {
+        let Granted {
+            job,
+            prompt_bytes,
+            max_tokens,
+        } = granted;
+        let (id, at) = (job.id, self.at);
+        let end = ends.iter().find(|end| end.job == id);
+        let Some(AttemptOutcome::Final { end }) = end.map(|end| &end.how) else {
+            return None;
+        };
+        if let Some(gateway) = &job.gateway {
+            self.granting.wants(gateway, &job.model, at.now);
+        }
+        if self.state.job(&id).is_some() || self.ended.contains_key(&id) {
+            let open = self.open.get(&id);
+            return open.is_some_and(|open| open.is_unrecorded()).then_some(id);
+        }
+        let demand = Demand {
+            prompt_bytes,
+            max_tokens,
+            expected_tokens: None,
+        };
+        let mut open = Open::new(0);
+        open.held = Some(at.now);
+        self.open.insert(id, open);
+        self.state.insert(job, at.now, at.now);
+        self.state.update(&id, |job| {
+            job.demand = demand;
+            // Nobody here knows.
+            job.ordered_at = Now::ZERO;
+        });
+        self.decision(&id, DecisionOutcome::Granted);
+        self.end(&id, (**end).clone());
+        Some(id)
+    }
+
+    /// History knows of a job: so do those who told of it, when it was the last.
+    pub(super) fn tellers_are_told(&mut self, id: &JobId) {
+        for (_, jobs) in &mut self.tellers {
+            jobs.remove(id);
+        }
+        let done = self.tellers.extract_if(.., |(_, jobs)| jobs.is_empty());
+        let acknowledge = done.map(|(token, _)| Effect::Acknowledge { token });
+        self.effects.extend(acknowledge);
+    }
+}

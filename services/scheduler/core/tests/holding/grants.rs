@@ -1,0 +1,338 @@
+//! Slots that gateways fill by themselves, and jobs that come to be known by that.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+use crate::charge::{
+    Charge, admission, completed, id, instance, ms, node_id, node_with, refusal, submission,
+    written,
+};
+use orchion_contract::job::{
+    Assignment, AttemptEnd, AttemptOutcome, Declined, Door, EndedBatch, Grant, Granted, JobState,
+    ModelGrants, Ordered, RunReply,
+};
+use orchion_contract::node::NodeState;
+use orchion_contract::placement::{DecisionOutcome, PlacementSpec};
+use orchion_contract::{ErrorBody, ErrorCode, JobId, NodeId, ReplicaId};
+use orchion_scheduler_core::{Effect, Input, Phase, Question, Reply, Token};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The nodes of the next chats, as the gateway was told last; `None` for nothing.
+fn granted(effects: &[Effect]) -> Option<Vec<NodeId>> {
+    let turns = |of: &ModelGrants| {
+        let node = |turn: &u8| of.places[usize::from(*turn)].to.node.clone();
+        of.turns.iter().map(node).collect::<Vec<_>>()
+    };
+    effects.iter().rev().find_map(|effect| match effect {
+        Effect::Grant { grants, .. } => Some(grants.models.iter().flat_map(turns).collect()),
+        _ => None,
+    })
+}
+
+fn orders(effects: &[Effect]) -> Vec<(JobId, u32)> {
+    let orders = effects.iter().filter_map(|effect| match effect {
+        Effect::Order { order, .. } => Some((order.job, order.attempt)),
+        _ => None,
+    });
+    orders.collect()
+}
+
+fn opened(effects: &[Effect]) -> Option<u32> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Open { mark, .. } => Some(mark.attempt),
+        _ => None,
+    })
+}
+
+fn acknowledged(effects: &[Effect], wanted: Token) -> bool {
+    let is = |effect: &Effect| matches!(effect, Effect::Acknowledge { token } if *token == wanted);
+    effects.iter().any(is)
+}
+
+fn on_node_a() -> Assignment {
+    let node = node_with("a", 1);
+    Assignment {
+        node: node_id("a"),
+        instance: instance("a-1"),
+        replica: ReplicaId::new("r").unwrap(),
+        engine: node.replicas[0].engine.clone(),
+        at_ms: 1,
+    }
+}
+
+/// A gateway tells of a chat that it has ordered of node `a`.
+fn tell(charge: &mut Charge, n: u128, declined: Option<Declined>) -> Token {
+    let mut submit = submission(n, Door::Chat);
+    submit.ordered = Some(Box::new(Ordered {
+        to: on_node_a(),
+        declined,
+    }));
+    charge.ask(Question::Submit(Box::new(submit)))
+}
+
+/// An agent tells how a chat ended that its gateway has ordered.
+fn tell_end(charge: &mut Charge, n: u128, how: AttemptOutcome) -> Token {
+    let mut submit = submission(n, Door::Chat);
+    submit.spec.whole = true;
+    let grant = Grant {
+        to: on_node_a(),
+        longest: 100,
+    };
+    let order = grant.order(3, &submit, 1);
+    let end = AttemptEnd {
+        job: id(n),
+        attempt: 1,
+        how,
+        sequence: 1,
+        stored: true,
+    };
+    charge.ask(Question::Ended(EndedBatch {
+        node: node_id("a"),
+        instance: instance("a-1"),
+        ends: vec![end],
+        granted: vec![Granted::new(&order, on_node_a())],
+    }))
+}
+
+fn failed() -> AttemptOutcome {
+    let error = ErrorBody::new(ErrorCode::WorkerReset, "the engine went away");
+    AttemptOutcome::Failed { error }
+}
+
+#[test]
+fn a_gateway_with_a_chat_is_granted_half_of_what_is_left() {
+    let mut charge = Charge::with_node("a", 7);
+    charge.submit(1, Door::Chat);
+    let told = granted(&charge.effects());
+    assert_eq!(told, Some(vec![node_id("a"); 3]));
+}
+
+#[test]
+fn chats_are_spread_as_the_strategy_would_spread_them() {
+    let mut charge = Charge::with_node("a", 8);
+    charge.hear(Input::Node {
+        id: node_id("b"),
+        node: Some(Box::new(node_with("b", 8))),
+    });
+    charge.submit(1, Door::Chat);
+    let told = granted(&charge.effects()).unwrap();
+    let names: Vec<&str> = told.iter().map(NodeId::as_str).collect();
+    // One is on `a` already.
+    assert_eq!(names, ["b", "a", "b", "a", "b", "a", "b"]);
+}
+
+#[test]
+fn they_are_spread_anew_when_what_is_recorded_has_changed() {
+    let mut charge = Charge::with_node("a", 8);
+    let job = charge.admit(1, Door::Chat);
+    assert!(granted(&charge.effects()).is_none());
+    charge.pass(ms(60));
+    charge.effects();
+    charge.end_attempt(job, 1, completed());
+    charge.pass(ms(60));
+    let told = granted(&charge.effects());
+    assert_eq!(told, Some(vec![node_id("a"); 4]));
+}
+
+#[test]
+fn the_last_slot_is_not_granted_and_tasks_are_none_of_a_gateway() {
+    let mut charge = Charge::with_node("a", 2);
+    charge.submit(1, Door::Chat);
+    assert_eq!(granted(&charge.effects()), None);
+    let mut charge = Charge::with_node("a", 9);
+    charge.submit(1, Door::Task);
+    assert_eq!(granted(&charge.effects()), None);
+}
+
+#[test]
+fn slots_are_granted_anew_while_they_are_wanted() {
+    let mut charge = Charge::with_node("a", 9);
+    charge.admit(1, Door::Chat);
+    for _ in 0..2 {
+        charge.pass(ms(50));
+        charge.effects();
+        charge.pass(ms(900));
+        assert_eq!(granted(&charge.effects()), None);
+        charge.pass(ms(100));
+        assert!(granted(&charge.effects()).is_some());
+        tell_end(&mut charge, 7, completed());
+    }
+    for _ in 0..3 {
+        charge.pass(SECOND);
+        charge.effects();
+    }
+    charge.pass(SECOND);
+    assert_eq!(granted(&charge.effects()), None, "nobody chats any more");
+}
+
+#[test]
+fn slots_are_taken_back_when_somebody_waits() {
+    let mut charge = Charge::with_node("a", 4);
+    charge.admit(1, Door::Chat);
+    for n in 2..=4 {
+        charge.submit(n, Door::Task);
+    }
+    assert_eq!(granted(&charge.effects()), None);
+    charge.submit(5, Door::Task);
+    assert_eq!(granted(&charge.effects()), Some(Vec::new()));
+}
+
+#[test]
+fn slots_are_taken_back_when_their_node_is_gone() {
+    let mut charge = Charge::with_node("a", 4);
+    charge.submit(1, Door::Chat);
+    assert!(granted(&charge.effects()).is_some());
+    let mut node = node_with("a", 4);
+    node.state = NodeState::Suspect;
+    charge.hear(Input::Node {
+        id: node_id("a"),
+        node: Some(Box::new(node)),
+    });
+    assert_eq!(granted(&charge.effects()), Some(Vec::new()));
+}
+
+#[test]
+fn only_what_may_go_anywhere_may_be_granted() {
+    let mut submit = submission(1, Door::Chat);
+    assert!(submit.spec.may_be_granted());
+    submit.spec.placement = Some(Box::new(PlacementSpec::default()));
+    assert!(!submit.spec.may_be_granted());
+}
+
+#[test]
+fn a_job_that_was_ordered_before_it_was_told_is_taken_as_it_is() {
+    let mut charge = Charge::with_node("a", 1);
+    let token = tell(&mut charge, 1, None);
+    let effects = charge.effects();
+    assert_eq!(orders(&effects), [], "it is on its way");
+    let record = written(&effects).unwrap();
+    assert_eq!((record.state, record.attempt), (JobState::Assigned, 1));
+    assert_eq!(record.assigned.map(|to| to.instance), Some(instance("a-1")));
+    let job = id(1);
+    charge.hear(Input::Written { job, result: Ok(5) });
+    let admitted = admission(&charge.effects(), token).unwrap();
+    assert_eq!(admitted.state, JobState::Assigned);
+    charge.hear(Input::Replied {
+        job,
+        attempt: 1,
+        reply: Reply::Said(RunReply::Accepted),
+    });
+    charge.pass(ms(300));
+    assert_eq!(orders(&charge.effects()), []);
+}
+
+#[test]
+fn an_order_of_a_gateway_that_nobody_heard_is_sent_again() {
+    let mut charge = Charge::with_node("a", 1);
+    tell(&mut charge, 1, None);
+    charge.effects();
+    charge.pass(ms(299));
+    assert_eq!(orders(&charge.effects()), []);
+    charge.pass(ms(1));
+    assert_eq!(orders(&charge.effects()), [(id(1), 1)]);
+}
+
+#[test]
+fn what_an_agent_declined_is_another_attempt_behind_a_mark() {
+    let replies = [
+        // Under a grant of the scheduler before us.
+        Declined::Said(RunReply::Stale { epoch: 3 }),
+        Declined::Said(RunReply::WrongInstance {
+            instance: instance("a-2"),
+        }),
+        Declined::Nobody,
+    ];
+    for declined in replies {
+        let mut charge = Charge::with_node("a", 1);
+        tell(&mut charge, 1, Some(declined));
+        let before = charge.effects();
+        assert!(
+            !before
+                .iter()
+                .any(|effect| matches!(effect, Effect::Outranked(_)))
+        );
+        let job = id(1);
+        charge.hear(Input::Written { job, result: Ok(5) });
+        charge.pass(SECOND);
+        assert_eq!(opened(&charge.effects()), Some(2));
+    }
+}
+
+#[test]
+fn what_found_no_slot_waits_until_there_is_one() {
+    let mut charge = Charge::with_node("a", 1);
+    tell(&mut charge, 1, Some(Declined::Said(RunReply::Busy)));
+    charge.effects();
+    let job = charge.holder.state().job(&id(1)).unwrap();
+    assert_eq!((job.phase, job.record.attempt), (Phase::Queued, 1));
+    assert_eq!(job.record.failures + job.tries, 0, "that is no failure");
+}
+
+#[test]
+fn what_may_not_enter_is_stopped_where_it_was_sent() {
+    let mut charge = Charge::with_node("a", 1);
+    let mut submit = submission(1, Door::Chat);
+    submit.spec.model = "another".into();
+    let (to, declined) = (on_node_a(), None);
+    submit.ordered = Some(Box::new(Ordered { to, declined }));
+    let token = charge.ask(Question::Submit(Box::new(submit)));
+    let effects = charge.effects();
+    assert!(refusal(&effects, token).is_some());
+    let stops =
+        |effect: &Effect| matches!(effect, Effect::Drop { order, .. } if order.job == id(1));
+    assert!(effects.iter().any(stops));
+}
+
+#[test]
+fn the_end_of_a_job_that_nobody_knew_is_acknowledged_when_history_knows() {
+    let mut charge = Charge::with_node("a", 4);
+    let token = tell_end(&mut charge, 1, completed());
+    let effects = charge.effects();
+    let told = effects.iter().find_map(|effect| match effect {
+        Effect::TellEnd(summary) => Some(summary.clone()),
+        _ => None,
+    });
+    let told = told.unwrap();
+    assert_eq!((told.id, told.state), (id(1), JobState::Completed));
+    assert!(!acknowledged(&effects, token) && written(&effects).is_none());
+    // Told again meanwhile, it still waits.
+    let again = tell_end(&mut charge, 1, completed());
+    assert!(!acknowledged(&charge.effects(), again));
+    charge.hear(Input::Told { jobs: vec![id(1)] });
+    let effects = charge.effects();
+    assert!(acknowledged(&effects, token) && acknowledged(&effects, again));
+    assert!(
+        written(&effects).is_none(),
+        "no record says what never was recorded"
+    );
+    assert_eq!(charge.holder.unsettled_records(), 0);
+    let late = tell_end(&mut charge, 1, completed());
+    assert!(acknowledged(&charge.effects(), late));
+    assert_eq!(charge.holder.state().open_jobs(), 0);
+}
+
+#[test]
+fn it_is_explained_and_a_gateway_that_tells_late_is_answered() {
+    let mut charge = Charge::with_node("a", 4);
+    tell_end(&mut charge, 1, completed());
+    charge.effects();
+    let wanted = charge.ask(Question::Explain(id(1)));
+    let effects = charge.effects();
+    let explained = effects.iter().find_map(|effect| match effect {
+        Effect::Explain { token, answer } if *token == wanted => answer.as_ref().ok(),
+        _ => None,
+    });
+    let decisions = &explained.unwrap().decisions;
+    assert_eq!(decisions[0].outcome, DecisionOutcome::Granted);
+    let token = tell(&mut charge, 1, None);
+    let known = admission(&charge.effects(), token).unwrap();
+    assert_eq!((known.existed, known.state), (true, JobState::Completed));
+}
+
+#[test]
+fn a_failure_that_an_agent_tells_before_the_gateway_does_is_none_of_ours() {
+    let mut charge = Charge::with_node("a", 4);
+    let token = tell_end(&mut charge, 1, failed());
+    assert!(acknowledged(&charge.effects(), token));
+    assert_eq!(charge.holder.state().open_jobs(), 0);
+}
