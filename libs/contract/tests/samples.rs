@@ -65,6 +65,7 @@ samples! {
     "error" => ErrorBody,
     "explanation" => Explanation,
     "follow-job" => FollowJob,
+    "grants" => Grants,
     "heartbeat" => Heartbeat,
     "hello" => Hello,
     "job" => Job,
@@ -89,6 +90,7 @@ samples! {
     "run-reply" => RunReply,
     "submit" => Submit,
     "submit-large" => Submit,
+    "submit-ordered" => Submit,
     "unregister" => Unregister,
 }
 

@@ -7,6 +7,7 @@
 )]
 
 mod continuation;
+mod grants;
 mod liveness;
 mod openai_python;
 mod privacy;

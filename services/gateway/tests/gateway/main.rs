@@ -12,6 +12,7 @@ mod chat;
 mod cluster;
 mod doors;
 mod expired;
+mod grants;
 mod http;
 mod idempotency;
 mod large;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use orchion_bus::{Bus, From, Identity};
 use orchion_contract::job::{
-    AttemptEnd, CancelOrder, CancelReason, CancelReply, EndedBatch, JobSpec, Priority, RunOrder,
-    RunReply, Workload,
+    AttemptEnd, CancelOrder, CancelReason, CancelReply, EndedBatch, Granted, JobSpec, Priority,
+    RunOrder, RunReply, Workload,
 };
 use orchion_contract::node::{Continuation, Empty, EngineKind, Registered, Registration, Replica};
 use orchion_contract::rpc::{CANCEL, ENDED, REGISTER, RUN};
@@ -35,6 +35,7 @@ pub(crate) struct Cluster {
     pub(crate) bus: Bus,
     pub(crate) node: NodeId,
     pub(crate) ends: Arc<Mutex<Vec<AttemptEnd>>>,
+    granted: Arc<Mutex<Vec<Granted>>>,
     pub(crate) registrations: Arc<Mutex<Vec<Registration>>>,
     /// Whether the scheduler takes note of ends.
     pub(crate) is_listening: Arc<Mutex<bool>>,
@@ -79,9 +80,9 @@ impl Setup {
         let identity = Identity::of(own.tasks()).unwrap();
         let bus = Bus::connect(&service, identity, &own.stop()).await.unwrap();
         bus.ensure_all().await.unwrap();
-        let (ends, registrations) = (Arc::default(), Arc::default());
+        let (ends, granted, registrations) = (Arc::default(), Arc::default(), Arc::default());
         let is_listening = Arc::new(Mutex::new(true));
-        play(&bus, &ends, &registrations, &is_listening).await;
+        play(&bus, &ends, &granted, &registrations, &is_listening).await;
         let node = NodeId::new("pi-4").unwrap();
         let agent_login = at("agent", roles.as_ref().map(|roles| &roles.agent));
         let settings = NodeAgent {
@@ -97,6 +98,7 @@ impl Setup {
             bus,
             node,
             ends,
+            granted,
             registrations,
             is_listening,
             own,
@@ -241,6 +243,15 @@ impl Cluster {
         .await
     }
 
+    /// The job of an order, as the scheduler was told with its end.
+    pub(crate) fn granted_of(&self, order: &RunOrder) -> Option<Granted> {
+        let granted = self.granted.lock().unwrap();
+        granted
+            .iter()
+            .find(|told| told.job.id == order.job)
+            .cloned()
+    }
+
     /// What a caller sees of a job so far.
     pub(crate) async fn shown(&self, order: &RunOrder) -> Seen {
         let last = self
@@ -344,6 +355,7 @@ fn subject(order: &RunOrder) -> String {
 async fn play(
     bus: &Bus,
     ends: &Arc<Mutex<Vec<AttemptEnd>>>,
+    granted: &Arc<Mutex<Vec<Granted>>>,
     registrations: &Arc<Mutex<Vec<Registration>>>,
     is_listening: &Arc<Mutex<bool>>,
 ) {
@@ -352,6 +364,7 @@ async fn play(
     let mut told = service.endpoint(ENDED, "scheduler").await.unwrap();
     let mut changes = bus.subscribe(CAPABILITY).await.unwrap();
     let (ends, known, is_listening) = (ends.clone(), registrations.clone(), is_listening.clone());
+    let granted = granted.clone();
     spawn(async move {
         let _service = service;
         loop {
@@ -366,6 +379,7 @@ async fn play(
                     let Some(asked) = asked else { return };
                     let (batch, asked): (EndedBatch, _) = asked.split();
                     if *is_listening.lock().unwrap() {
+                        granted.lock().unwrap().extend(batch.granted);
                         ends.lock().unwrap().extend(batch.ends);
                         asked.answer(Ok(Empty {})).await;
                     }

@@ -7,6 +7,7 @@ mod brief;
 mod cluster;
 mod continuation;
 mod engines;
+mod granted;
 mod large;
 mod orders;
 mod outages;

@@ -1,0 +1,70 @@
+//! Chats that gateways send to slots which they were granted.
+
+use orchion_e2e::{SOON, alone, ended};
+use orchion_testkit::http::Answer;
+use orchion_testkit::wire::Ask;
+use orchion_testkit::{Cluster, HttpClient, eventually};
+use serde_json::{Value, json};
+
+/// A short chat that is wanted whole.
+async fn chat(gateway: &HttpClient) -> Answer {
+    let ask = Ask::new(8);
+    let body = json!({
+        "model": "mock", "max_tokens": ask.tokens,
+        "messages": [{"role": "user", "content": ask.marker()}],
+    });
+    let answer = gateway.post("/v1/chat/completions", &body).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer
+}
+
+fn job_of(answer: &Answer) -> String {
+    answer.header("x-orchion-job").unwrap().to_owned()
+}
+
+/// A chat that went to a granted slot, as its explanation says.
+async fn granted(gateway: &HttpClient) -> String {
+    eventually("a chat in a granted slot", SOON, async || {
+        let job = job_of(&chat(gateway).await);
+        let path = format!("/v1/tasks/{job}/explain");
+        let explained: Value = gateway.get(&path).await.unwrap().json();
+        let is_granted = explained["decisions"][0]["outcome"] == "granted";
+        is_granted.then_some(job).ok_or(explained)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_chat_that_only_its_gateway_knew_is_known_at_once_when_somebody_asks() {
+    let _alone = alone().await;
+    let cluster = Cluster::builder().start().await;
+    let gateway = cluster.gateway(0);
+    granted(&gateway).await;
+    let job = job_of(&chat(&gateway).await);
+    let task: Value = gateway
+        .get(&format!("/v1/tasks/{job}"))
+        .await
+        .unwrap()
+        .json();
+    assert_eq!(task["state"], "completed", "{task:#}");
+    assert_eq!(task["end"]["usage"]["completion_tokens"], 8);
+    assert!(
+        task["output"]
+            .as_str()
+            .is_some_and(|output| !output.is_empty())
+    );
+    assert!(task["created_ms"].as_u64() <= task["end"]["at_ms"].as_u64());
+}
+
+#[tokio::test]
+async fn such_chats_go_on_while_there_is_no_scheduler_and_the_next_one_hears_of_them() {
+    let _alone = alone().await;
+    let mut cluster = Cluster::builder().start().await;
+    let gateway = cluster.gateway(0);
+    granted(&gateway).await;
+    cluster.schedulers[0].kill();
+    let job = job_of(&chat(&gateway).await);
+    cluster.heal().await;
+    let job = ended(&gateway, &job).await;
+    assert_eq!(job["state"], "completed", "{job:#}");
+}
