@@ -19,6 +19,14 @@ fn matches(wildcard: &str, pattern: &str) -> bool {
     wildcard.len() == pattern.len() && wildcard.iter().zip(&pattern).all(token)
 }
 
+#[test]
+fn a_fresh_job_id_tells_when_it_was_made() {
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
+    let made = JobId::now().made_ms().unwrap();
+    assert!(u128::from(made) >= now && u128::from(made) < now + 60_000);
+    assert_eq!(JobId::from(uuid::Uuid::from_u128(1)).made_ms(), None);
+}
+
 proptest! {
     #[test]
     fn an_address_survives_its_subject(node in "[A-Za-z0-9_-]{1,64}", job: u128, level in 0usize..4) {

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 /// What this gateway was granted; clones share it.
 #[derive(Clone, Default)]
-pub(crate) struct Granted(Arc<Mutex<State>>);
+pub(crate) struct Slots(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
@@ -27,23 +27,23 @@ struct State {
     until: Option<Instant>,
     grants: HashMap<ModelName, ModelGrants>,
     /// Chats that are under way, by where they went.
-    used: HashMap<Slot, u32>,
+    used: HashMap<Place, u32>,
     /// Those of which the agent may still decline.
     waiting: HashMap<JobId, oneshot::Sender<Declined>>,
 }
 
-type Slot = (NodeId, ReplicaId);
+type Place = (NodeId, ReplicaId);
 
 /// A chat in a granted slot; dropping it gives the slot back.
 pub(crate) struct Permit {
-    granted: Granted,
+    slots: Slots,
     job: JobId,
     epoch: u64,
     grant: Grant,
     declined: oneshot::Receiver<Declined>,
 }
 
-impl Granted {
+impl Slots {
     /// Takes in what is granted, and what agents decline, until `stop`.
     ///
     /// # Errors
@@ -105,7 +105,7 @@ impl Granted {
             return None;
         }
         let grants = grants.get(&spec.model)?;
-        let under_way = |grant: &Grant| used.get(&slot(grant)).copied().unwrap_or_default();
+        let under_way = |grant: &Grant| used.get(&place(grant)).copied().unwrap_or_default();
         let grant = grants.next(under_way)?;
         if length > grant.longest {
             return None;
@@ -113,13 +113,13 @@ impl Granted {
         let (sender, declined) = oneshot::channel();
         waiting.insert(job, sender);
         let permit = Permit {
-            granted: self.clone(),
+            slots: self.clone(),
             job,
             epoch: *epoch,
             grant: grant.clone(),
             declined,
         };
-        *used.entry(slot(grant)).or_default() += 1;
+        *used.entry(place(grant)).or_default() += 1;
         Some(permit)
     }
 
@@ -128,7 +128,7 @@ impl Granted {
     }
 }
 
-fn slot(grant: &Grant) -> Slot {
+fn place(grant: &Grant) -> Place {
     (grant.to.node.clone(), grant.to.replica.clone())
 }
 
@@ -160,13 +160,13 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut state = self.granted.lock();
+        let mut state = self.slots.lock();
         state.waiting.remove(&self.job);
-        let slot = slot(&self.grant);
-        if let Some(used) = state.used.get_mut(&slot) {
+        let place = place(&self.grant);
+        if let Some(used) = state.used.get_mut(&place) {
             *used -= 1;
             if *used == 0 {
-                state.used.remove(&slot);
+                state.used.remove(&place);
             }
         }
     }

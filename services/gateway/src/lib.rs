@@ -97,8 +97,8 @@ fn connect(config: GatewayConfig, bus: Bus, tasks: &Tasks) -> Arc<Gateway> {
     tasks.spawn_support("live answers", move |stop| {
         dispatcher.0.dispatch(dispatcher.1, dispatcher.2, stop)
     });
-    let granted = grants::Granted::default();
-    let listener = (granted.clone(), bus.clone(), reader.clone());
+    let slots = grants::Slots::default();
+    let listener = (slots.clone(), bus.clone(), reader.clone());
     tasks.spawn_support("grants", move |stop| {
         listener.0.listen(listener.1, listener.2, stop)
     });
@@ -121,7 +121,7 @@ fn connect(config: GatewayConfig, bus: Bus, tasks: &Tasks) -> Arc<Gateway> {
         bus,
         reader,
         feed,
-        granted,
+        slots,
         logs,
         tasks: tasks.clone(),
         closing,

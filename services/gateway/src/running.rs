@@ -148,7 +148,7 @@ impl Caller {
         submit: Submit,
     ) -> Result<Option<Admission>> {
         let gateway = self.gateway.clone();
-        let permit = gateway.granted.take(self.job, &submit.spec);
+        let permit = gateway.slots.take(self.job, &submit.spec);
         let is_whole = submit.spec.whole;
         let submit = self.submit.insert(Arc::new(submit));
         if let Some((permit, submit)) = permit.zip(Arc::get_mut(submit))

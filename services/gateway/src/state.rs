@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use crate::config;
 use crate::error::{Error, Result};
 use crate::feed::Feed;
-use crate::grants::Granted;
+use crate::grants::Slots;
 use crate::routes::logs::Tap;
 
 /// How long the list of nodes is good for.
@@ -26,7 +26,7 @@ pub(crate) struct Gateway {
     pub(crate) reader: ReaderId,
     pub(crate) feed: Feed,
     /// Slots that chats may be sent to without asking.
-    pub(crate) granted: Granted,
+    pub(crate) slots: Slots,
     pub(crate) logs: Tap,
     pub(crate) tasks: Tasks,
     /// Time is up for streams that are still open.

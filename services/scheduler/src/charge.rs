@@ -156,6 +156,10 @@ impl Charge {
                 Some(hands.tell_progress(reader, progress))
             }
             Effect::Acknowledge { token } => self.desk.acknowledge(token),
+            Effect::Forget { token } => {
+                self.desk.forget(token);
+                None
+            }
             Effect::Outranked(epoch) => {
                 self.lease.outranked(epoch);
                 None

@@ -101,6 +101,11 @@ impl Desk {
         Some(answer(self.explanations.remove(&token)?, reply))
     }
 
+    /// Leaves who told of ends without an answer.
+    pub(crate) fn forget(&mut self, token: Token) {
+        self.ends.remove(&token);
+    }
+
     /// Answers who told of ends.
     pub(crate) fn acknowledge(&mut self, token: Token) -> Option<UnderWay> {
         Some(answer(self.ends.remove(&token)?, Ok(Empty {})))

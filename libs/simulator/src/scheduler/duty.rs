@@ -137,6 +137,9 @@ impl Scheduler {
             Effect::Describe { token, answer } => self.answer(net, token, Said::Job(answer)),
             Effect::List { .. } => {}
             Effect::Acknowledge { token } => self.answer(net, token, Said::Noted),
+            Effect::Forget { token } => {
+                charge.desk.remove(&token);
+            }
             Effect::Outranked(epoch) => {
                 let age = self.age(net);
                 self.contender.handle(LeaseInput::Outranked(epoch), age);

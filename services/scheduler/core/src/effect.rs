@@ -150,6 +150,11 @@ pub enum Effect {
         /// Names the question.
         token: Token,
     },
+    /// Answer nobody: who told of ends has told of them again.
+    Forget {
+        /// Names the question.
+        token: Token,
+    },
     /// An agent knows of a higher epoch: acquire the lease anew above it.
     Outranked(u64),
     /// Somebody else has written the record of this job: nothing that we know

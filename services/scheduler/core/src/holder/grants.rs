@@ -1,10 +1,11 @@
 //! Jobs whose gateways have ordered their first attempts by themselves.
 
 use super::{Holder, Open};
-use crate::{Demand, Effect, Now, Phase, Reply};
+use crate::{Demand, Effect, Now, Phase, Reply, Token};
 use orchion_contract::JobId;
 use orchion_contract::job::{Assignment, AttemptEnd, AttemptOutcome, Declined, Granted, Ordered};
 use orchion_contract::placement::DecisionOutcome;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Answers to orders of jobs that are not known yet which are kept.
@@ -88,6 +89,16 @@ impl Holder {
         self.decision(&id, DecisionOutcome::Granted);
         self.end(&id, (**end).clone());
         Some(id)
+    }
+
+    /// Who told of these jobs is answered once history knows. It tells one thing at a
+    /// time, so whatever it said of them before has no listener any more.
+    pub(super) fn must_tell(&mut self, token: Token, jobs: BTreeSet<JobId>) {
+        let has_said = |(_, said): &mut (Token, BTreeSet<JobId>)| !said.is_disjoint(&jobs);
+        let before = self.tellers.extract_if(.., has_said);
+        let forget = before.map(|(token, _)| Effect::Forget { token });
+        self.effects.extend(forget);
+        self.tellers.push((token, jobs));
     }
 
     /// History knows of a job: so do those who told of it, when it was the last.

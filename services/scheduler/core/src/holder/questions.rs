@@ -37,7 +37,7 @@ impl Holder {
                 }
                 match unknown.is_empty() {
                     true => self.effects.push_back(Effect::Acknowledge { token }),
-                    false => self.tellers.push((token, unknown)),
+                    false => self.must_tell(token, unknown),
                 }
             }
             Question::Follow(follow) => self.take_follow(token, follow),

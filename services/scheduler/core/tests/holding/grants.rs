@@ -259,6 +259,38 @@ fn what_an_agent_declined_is_another_attempt_behind_a_mark() {
 }
 
 #[test]
+fn an_answer_that_comes_before_the_job_is_kept_for_it() {
+    let mut charge = Charge::with_node("a", 1);
+    charge.hear(Input::Replied {
+        job: id(1),
+        attempt: 1,
+        reply: Reply::Said(RunReply::Accepted),
+    });
+    tell(&mut charge, 1, None);
+    charge.effects();
+    let job = charge.holder.state().job(&id(1)).unwrap();
+    assert_eq!(job.phase, Phase::Running);
+    charge.pass(ms(300));
+    assert_eq!(orders(&charge.effects()), []);
+}
+
+#[test]
+fn of_answers_to_jobs_that_never_come_the_oldest_go() {
+    let mut charge = Charge::with_node("a", 1);
+    for n in 1..=65 {
+        charge.hear(Input::Replied {
+            job: id(n),
+            attempt: 1,
+            reply: Reply::Said(RunReply::Accepted),
+        });
+    }
+    tell(&mut charge, 1, None);
+    charge.effects();
+    let job = charge.holder.state().job(&id(1)).unwrap();
+    assert_eq!(job.phase, Phase::Ordered);
+}
+
+#[test]
 fn what_found_no_slot_waits_until_there_is_one() {
     let mut charge = Charge::with_node("a", 1);
     tell(&mut charge, 1, Some(Declined::Said(RunReply::Busy)));
@@ -295,12 +327,15 @@ fn the_end_of_a_job_that_nobody_knew_is_acknowledged_when_history_knows() {
     let told = told.unwrap();
     assert_eq!((told.id, told.state), (id(1), JobState::Completed));
     assert!(!acknowledged(&effects, token) && written(&effects).is_none());
-    // Told again meanwhile, it still waits.
+    // Told again meanwhile, it still waits, and nobody for the first time.
     let again = tell_end(&mut charge, 1, completed());
-    assert!(!acknowledged(&charge.effects(), again));
+    let effects = charge.effects();
+    assert!(!acknowledged(&effects, again));
+    let forgets = |effect: &Effect| matches!(effect, Effect::Forget { token: it } if *it == token);
+    assert!(effects.iter().any(forgets));
     charge.hear(Input::Told { jobs: vec![id(1)] });
     let effects = charge.effects();
-    assert!(acknowledged(&effects, token) && acknowledged(&effects, again));
+    assert!(acknowledged(&effects, again) && !acknowledged(&effects, token));
     assert!(
         written(&effects).is_none(),
         "no record says what never was recorded"
