@@ -63,6 +63,8 @@ pub(crate) struct Agent {
     is_known: bool,
     next_beat: Time,
     last_beat: Option<Time>,
+    /// When the next one is due, as the last one said.
+    announced: Time,
     beats: u64,
 }
 
@@ -134,6 +136,7 @@ impl Agent {
             is_known: false,
             next_beat: net.now,
             last_beat: None,
+            announced: IDLE,
             beats: 0,
         };
         agent.register(net);
@@ -153,12 +156,13 @@ impl Agent {
         let running = self.ledger.in_hand();
         let is_due = self
             .last_beat
-            .is_none_or(|last| net.now - last + 5 * MS >= IDLE);
+            .is_none_or(|last| net.now - last + 5 * MS >= self.announced);
         if running.is_empty() && !is_due {
             return;
         }
         self.last_beat = Some(net.now);
         let next = if running.is_empty() { IDLE } else { BUSY };
+        self.announced = next;
         let beat = Heartbeat {
             node: names::node(self.index),
             instance: names::instance(self.life),

@@ -132,7 +132,10 @@ async fn llama_server_answers_and_its_death_cuts_nothing() {
         cluster.engines[node].kill();
     };
     let (hit, ()) = tokio::join!(asked, kill);
-    assert_eq!(hit.usage, calm.usage, "{hit:?}");
+    // The node that has seen the prompt before has more of it in its cache.
+    for count in ["prompt_tokens", "completion_tokens", "total_tokens"] {
+        assert_eq!(hit.usage[count], calm.usage[count], "{hit:?}");
+    }
     assert_eq!(hit.finish, calm.finish);
     assert_eq!(hit.text, calm.text);
     let hit_job = ended(&gateway, &hit.job).await;
