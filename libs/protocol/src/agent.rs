@@ -250,7 +250,7 @@ impl State {
             match asker {
                 Some(Asker::Scheduler(_)) => ledger.answered(end, Duration::ZERO),
                 Some(Asker::Gateway { .. }) => {
-                    ledger.granted_ended(end, wire::granted(by), false, Duration::ZERO);
+                    ledger.granted_ended(end, wire::granted(by), Duration::MAX, Duration::ZERO);
                     false
                 }
                 None => {

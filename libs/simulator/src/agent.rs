@@ -41,10 +41,8 @@ const BUSY: Time = SECOND;
 const GATHERING: Time = 50 * MS;
 /// How long an order for an answer that is wanted at once waits for its end.
 const HELD: Time = 100 * MS;
-/// The same for an order of a gateway, and how soon such an end comes that nobody
-/// else was told of the job.
+/// The same for an order of a gateway.
 const GRANTED: Time = GRANTED_HELD.as_micros() as Time;
-const SOON: Time = GRANTED_TELLS_AFTER.as_micros() as Time;
 const MOST: usize = 256;
 
 pub(crate) struct Agent {

@@ -157,7 +157,8 @@ impl Caller {
             self.submit = None;
             return Ok(None);
         }
-        let mut asked = Box::pin(submit_until_answered(gateway, submit.clone()));
+        let submit = submit.clone();
+        let mut asked = Box::pin(async move { ask(&gateway, &submit).await });
         let admitted = tokio::select! {
             biased;
             admitted = &mut asked => admitted.map(Some),
@@ -199,13 +200,6 @@ impl Drop for Caller {
     }
 }
 
-async fn submit_until_answered(
-    gateway: Arc<Gateway>,
-    submit: Arc<Submit>,
-) -> std::result::Result<Admission, orchion_bus::Error> {
-    ask(&gateway, &submit).await
-}
-
 /// Orders the first attempt of a job in a granted slot; whether the job has ended
 /// before anybody else had to know of it.
 async fn order(
@@ -226,6 +220,7 @@ async fn order(
         biased;
         () = ended => return true,
         declined = permit.declined() => ordered.declined = declined,
+        // An end that comes later than this is not waited for: the scheduler is to know.
         () = tokio::time::sleep(GRANTED_TELLS_AFTER) => {}
     }
     false

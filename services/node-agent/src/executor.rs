@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 
 use orchion_bus::{Bus, Endpoint, Question, Service};
 use orchion_contract::job::{
-    AttemptEnd, AttemptOutcome, CancelOrder, CancelReason, CancelReply, GRANTED_HELD,
-    GRANTED_TELLS_AFTER, Granted, RunOrder, RunReply,
+    AttemptEnd, AttemptOutcome, CancelOrder, CancelReason, CancelReply, GRANTED_HELD, Granted,
+    RunOrder, RunReply,
 };
 use orchion_contract::node::{ReplicaLoad, RunningAttempt};
 use orchion_contract::rpc::{CANCEL, RUN};
@@ -297,9 +297,8 @@ impl Executor {
                 None => run.await,
             };
             let is_final = matches!(end.how, AttemptOutcome::Final { .. });
-            let soon = is_final && began.elapsed() < GRANTED_TELLS_AFTER;
             let granted = Box::new(Granted::new(&order, to));
-            shared.granted_ended(end.clone(), granted, soon);
+            shared.granted_ended(end.clone(), granted, began.elapsed());
             if !is_final && !has_answer {
                 let end = Box::new(end.clone());
                 asked.answer(Ok(RunReply::Ended { end })).await;
@@ -366,13 +365,13 @@ impl Shared {
     }
 
     /// An attempt has ended that its gateway had ordered.
-    fn granted_ended(&self, end: AttemptEnd, granted: Box<Granted>, soon: bool) {
+    fn granted_ended(&self, end: AttemptEnd, granted: Box<Granted>, took: Duration) {
         let mut state = self.lock();
-        let is_first = state.ledger.due().is_none();
+        let before = state.ledger.due();
         state.controls.remove(&key_of(&end));
         let now = self.started.elapsed();
-        state.ledger.granted_ended(end, granted, soon, now);
-        if is_first || !soon {
+        state.ledger.granted_ended(end, granted, took, now);
+        if state.ledger.due() != before {
             self.untold.notify_one();
         }
     }

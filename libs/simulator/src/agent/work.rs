@@ -308,15 +308,15 @@ impl Agent {
             let end = Box::new(end.clone());
             self.answer(net, to, end.job, RunReply::Ended { end });
         }
-        let soon = is_final && net.now - attempt.began < SOON;
-        net.counts.untold += u64::from(soon);
+        let took = span(net.now - attempt.began);
+        net.counts.untold += u64::from(is_final && took < GRANTED_TELLS_AFTER);
         if is_final && net.has(Mutant::GrantedEndUntold) {
             self.ledger.ended(end.clone(), age);
             self.ledger.acknowledged(&[end], age);
             return;
         }
         let granted = Granted::new(&attempt.order, self.assignment(&attempt.order));
-        self.ledger.granted_ended(end, Box::new(granted), soon, age);
+        self.ledger.granted_ended(end, Box::new(granted), took, age);
     }
 
     fn assignment(&self, order: &RunOrder) -> Assignment {

@@ -254,6 +254,7 @@ pub(crate) async fn ask<Q: Serialize, R: DeserializeOwned>(
             Err(orchion_bus::Error::Remote(error))
                 if error.code == ErrorCode::NotFound && is_young(job) =>
             {
+                // Its agent tells of it soon, and nobody tells us of that: ask again.
                 tokio::time::sleep(AGAIN).await;
             }
             answer => return answer.map_err(|error| Error::from_bus(error, "scheduler")),

@@ -9,7 +9,7 @@ use crate::http::chat;
 use crate::running::Running;
 
 /// Sends a chat and leaves the connection to the test.
-async fn ask(gateway: &Running, stream: bool) -> TcpStream {
+pub(crate) async fn ask(gateway: &Running, stream: bool) -> TcpStream {
     ask_with(gateway, stream, "", "").await
 }
 

@@ -13,8 +13,6 @@ use orchion_contract::rpc::RUN;
 use orchion_contract::subjects::{GRANTS, JOB_ANSWERED};
 use orchion_contract::{InstanceId, NodeId, ReaderId, ReplicaId};
 use orchion_testkit::http::Answer;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 
 use crate::agent::Agent;
 use crate::cluster::{Cluster, soon};
@@ -275,14 +273,10 @@ async fn who_hangs_up_leaves_nothing_under_way() {
         .ordered(async |scene, order| scene.agent(&order).completes().await)
         .await;
     while !scene.cluster.has_no_submission() {}
-    let body = chat(false).to_string();
-    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n";
-    let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
-    let mut socket = TcpStream::connect(scene.gateway.address()).await.unwrap();
-    socket.write_all(request.as_bytes()).await.unwrap();
+    let connection = crate::cancel::ask(&scene.gateway, false).await;
     let order = soon("an order", scene.orders.next()).await;
     let order: RunOrder = serde_json::from_slice(&order.payload).unwrap();
-    drop(socket);
+    drop(connection);
     let submit = scene.cluster.submitted().await;
     assert_eq!(submit.job, order.job);
     assert!(submit.ordered.is_some(), "the scheduler knows where it is");

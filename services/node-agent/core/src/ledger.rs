@@ -7,7 +7,7 @@
 //! order may wait for its answer until a brief attempt has ended: then the end is
 //! the answer, and nothing else need be told.
 
-use orchion_contract::job::{AttemptEnd, AttemptOutcome, Granted};
+use orchion_contract::job::{AttemptEnd, AttemptOutcome, GRANTED_TELLS_AFTER, Granted};
 use orchion_contract::node::RunningAttempt;
 use orchion_contract::{InstanceId, JobId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -213,16 +213,21 @@ impl Ledger {
         self.hidden.remove(&attempt);
     }
 
-    /// An attempt has ended of which nobody but its gateway may know, at `soon` so
-    /// early that nobody does: then its end waits for others, to be told with them.
+    /// An attempt has ended, `took` after its order, of which nobody but its gateway
+    /// may know. A final that came before the gateway would tell waits for others, to
+    /// be told with them.
     pub fn granted_ended(
         &mut self,
         end: AttemptEnd,
         granted: Box<Granted>,
-        soon: bool,
+        took: Duration,
         now: Duration,
     ) {
-        let wait = if soon { GATHERED } else { Duration::ZERO };
+        let is_final = matches!(end.how, AttemptOutcome::Final { .. });
+        let wait = match is_final && took < GRANTED_TELLS_AFTER {
+            true => GATHERED,
+            false => Duration::ZERO,
+        };
         self.granted.insert(key_of(&end), granted);
         self.ended(end, now + wait);
     }

@@ -41,7 +41,7 @@ pub(crate) struct Granting {
 
 #[derive(Debug, Default)]
 struct Given {
-    /// Models it asks for, and since when it did not.
+    /// Models it had chats with, and when the last ones.
     wants: BTreeMap<ModelName, Now>,
     /// What it has.
     has: BTreeSet<(ModelName, ReplicaKey)>,
@@ -90,38 +90,16 @@ impl Granting {
             return Vec::new();
         }
         self.told_at = now;
-        for given in self.gateways.values_mut() {
-            given
-                .wants
-                .retain(|_, last| now.saturating_sub(*last) < WANTED);
-        }
-        let mut shares: BTreeMap<&ModelName, u32> = BTreeMap::new();
-        for model in self.gateways.values().flat_map(|given| given.wants.keys()) {
-            *shares.entry(model).or_default() += 1;
-        }
-        let grants = |given: &Given| {
-            let of_model = |model| grants_of(state, model, shares[model], now, unix_ms);
-            given.wants.keys().filter_map(of_model).collect::<Vec<_>>()
-        };
-        let told: Vec<(ReaderId, Vec<ModelGrants>)> = self
-            .gateways
-            .iter()
-            .map(|(gateway, given)| (gateway.clone(), grants(given)))
-            .collect();
-        let mut tell = Vec::new();
-        for (gateway, models) in told {
-            let Some(given) = self.gateways.get_mut(&gateway) else {
-                continue;
-            };
+        self.forget_unwanted(now);
+        let gateways = self.gateways_of_models();
+        let mut told = Vec::new();
+        for (gateway, given) in &mut self.gateways {
+            let wants = given.wants.keys();
+            let models: Vec<ModelGrants> = wants
+                .filter_map(|model| grants_of(state, model, gateways[model], now, unix_ms))
+                .collect();
             let had = !given.has.is_empty() && given.until > now;
-            let places = |of: &ModelGrants| {
-                let place = |grant: &Grant| {
-                    let key = (grant.to.node.clone(), grant.to.replica.clone());
-                    (of.model.clone(), key)
-                };
-                of.places.iter().map(place).collect::<Vec<_>>()
-            };
-            given.has = models.iter().flat_map(places).collect();
+            given.has = models.iter().flat_map(places_of).collect();
             given.until = now + FOR;
             if had || !models.is_empty() {
                 let for_ms = u64::try_from(FOR.as_millis()).unwrap_or_default();
@@ -130,12 +108,28 @@ impl Granting {
                     for_ms,
                     models,
                 };
-                tell.push((gateway, grants));
+                told.push((gateway.clone(), grants));
             }
         }
         self.gateways.retain(|_, given| !given.wants.is_empty());
         self.due = (!self.gateways.is_empty()).then(|| now + EVERY);
-        tell
+        told
+    }
+
+    fn forget_unwanted(&mut self, now: Now) {
+        for given in self.gateways.values_mut() {
+            let is_wanted = |last: Now| now.saturating_sub(last) < WANTED;
+            given.wants.retain(|_, last| is_wanted(*last));
+        }
+    }
+
+    /// How many gateways share what is left of each model.
+    fn gateways_of_models(&self) -> BTreeMap<ModelName, u32> {
+        let mut gateways = BTreeMap::new();
+        for model in self.gateways.values().flat_map(|given| given.wants.keys()) {
+            *gateways.entry(model.clone()).or_default() += 1;
+        }
+        gateways
     }
 
     /// Whether all that was granted may still be used.
@@ -144,6 +138,12 @@ impl Granting {
         let mut has = given.flat_map(|given| &given.has);
         has.all(|(model, key)| state.queue_length(model) == 0 && is_there(state, key))
     }
+}
+
+fn places_of(grants: &ModelGrants) -> impl Iterator<Item = (ModelName, ReplicaKey)> {
+    let place = |grant: &Grant| (grant.to.node.clone(), grant.to.replica.clone());
+    let places = grants.places.iter().map(place);
+    places.map(|place| (grants.model.clone(), place))
 }
 
 fn is_there(state: &ClusterState, key: &ReplicaKey) -> bool {

@@ -283,7 +283,7 @@ fn ends_that_only_gateways_know_are_told_together_and_others_at_once() {
     ledger.order(&order(two, 1), Some(seat));
     assert_eq!(ledger.due(), None);
     let now = Duration::from_secs(1);
-    ledger.granted_ended(completed(one), granted(one), true, now);
+    ledger.granted_ended(completed(one), granted(one), Duration::ZERO, now);
     assert_eq!(ledger.due(), Some(now + GATHERED));
     assert!(ledger.in_hand().iter().all(|attempt| attempt.job == two));
     ledger.ended(failed(two, 1), now);

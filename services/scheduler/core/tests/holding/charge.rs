@@ -184,6 +184,15 @@ pub(crate) fn written(effects: &[Effect]) -> Option<Job> {
     })
 }
 
+/// Jobs and attempts that are ordered.
+pub(crate) fn ordered(effects: &[Effect]) -> Vec<(JobId, u32)> {
+    let orders = effects.iter().filter_map(|effect| match effect {
+        Effect::Order { order, .. } => Some((order.job, order.attempt)),
+        _ => None,
+    });
+    orders.collect()
+}
+
 pub(crate) fn admission(effects: &[Effect], wanted: Token) -> Option<Admission> {
     answer(effects, wanted)?.ok()
 }

@@ -2,8 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use crate::charge::{
-    Charge, admission, completed, id, instance, ms, node_id, node_with, refusal, submission,
-    written,
+    Charge, admission, completed, id, instance, ms, node_id, node_with, ordered, refusal,
+    submission, written,
 };
 use orchion_contract::job::{
     Assignment, AttemptEnd, AttemptOutcome, Declined, Door, EndedBatch, Grant, Granted, JobState,
@@ -11,7 +11,7 @@ use orchion_contract::job::{
 };
 use orchion_contract::node::NodeState;
 use orchion_contract::placement::{DecisionOutcome, PlacementSpec};
-use orchion_contract::{ErrorBody, ErrorCode, JobId, NodeId, ReplicaId};
+use orchion_contract::{ErrorBody, ErrorCode, NodeId, ReplicaId};
 use orchion_scheduler_core::{Effect, Input, Phase, Question, Reply, Token};
 use std::time::Duration;
 
@@ -27,14 +27,6 @@ fn granted(effects: &[Effect]) -> Option<Vec<NodeId>> {
         Effect::Grant { grants, .. } => Some(grants.models.iter().flat_map(turns).collect()),
         _ => None,
     })
-}
-
-fn orders(effects: &[Effect]) -> Vec<(JobId, u32)> {
-    let orders = effects.iter().filter_map(|effect| match effect {
-        Effect::Order { order, .. } => Some((order.job, order.attempt)),
-        _ => None,
-    });
-    orders.collect()
 }
 
 fn opened(effects: &[Effect]) -> Option<u32> {
@@ -204,7 +196,7 @@ fn a_job_that_was_ordered_before_it_was_told_is_taken_as_it_is() {
     let mut charge = Charge::with_node("a", 1);
     let token = tell(&mut charge, 1, None);
     let effects = charge.effects();
-    assert_eq!(orders(&effects), [], "it is on its way");
+    assert_eq!(ordered(&effects), [], "it is on its way");
     let record = written(&effects).unwrap();
     assert_eq!((record.state, record.attempt), (JobState::Assigned, 1));
     assert_eq!(record.assigned.map(|to| to.instance), Some(instance("a-1")));
@@ -218,7 +210,7 @@ fn a_job_that_was_ordered_before_it_was_told_is_taken_as_it_is() {
         reply: Reply::Said(RunReply::Accepted),
     });
     charge.pass(ms(300));
-    assert_eq!(orders(&charge.effects()), []);
+    assert_eq!(ordered(&charge.effects()), []);
 }
 
 #[test]
@@ -227,9 +219,9 @@ fn an_order_of_a_gateway_that_nobody_heard_is_sent_again() {
     tell(&mut charge, 1, None);
     charge.effects();
     charge.pass(ms(299));
-    assert_eq!(orders(&charge.effects()), []);
+    assert_eq!(ordered(&charge.effects()), []);
     charge.pass(ms(1));
-    assert_eq!(orders(&charge.effects()), [(id(1), 1)]);
+    assert_eq!(ordered(&charge.effects()), [(id(1), 1)]);
 }
 
 #[test]
@@ -271,7 +263,7 @@ fn an_answer_that_comes_before_the_job_is_kept_for_it() {
     let job = charge.holder.state().job(&id(1)).unwrap();
     assert_eq!(job.phase, Phase::Running);
     charge.pass(ms(300));
-    assert_eq!(orders(&charge.effects()), []);
+    assert_eq!(ordered(&charge.effects()), []);
 }
 
 #[test]

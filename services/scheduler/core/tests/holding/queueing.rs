@@ -1,7 +1,7 @@
 //! What waits, makes room, is dropped and is told why.
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
-use crate::charge::{self, Charge, ms, node_id};
+use crate::charge::{self, Charge, ms, node_id, ordered};
 use orchion_contract::job::{
     AttemptEnd, AttemptOutcome, CancelReason, CancelReply, Door, JobState, Priority,
 };
@@ -15,14 +15,6 @@ fn preempted(effects: &[Effect]) -> Option<JobId> {
         Effect::Cancel { order, .. } if order.reason == CancelReason::Preempted => Some(order.job),
         _ => None,
     })
-}
-
-fn ordered(effects: &[Effect]) -> Vec<(JobId, u32)> {
-    let orders = effects.iter().filter_map(|effect| match effect {
-        Effect::Order { order, .. } => Some((order.job, order.attempt)),
-        _ => None,
-    });
-    orders.collect()
 }
 
 fn progress(effects: &[Effect]) -> Vec<Progress> {
