@@ -1,5 +1,6 @@
 //! The closed set of failures, the same on the bus and over HTTP.
 
+use crate::id::JobId;
 use serde::{Deserialize, Serialize};
 
 /// What went wrong, as a stable word.
@@ -194,6 +195,9 @@ pub struct ErrorBody {
     /// The request field concerned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub param: Option<String>,
+    /// The job concerned, where one exists or may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_id: Option<JobId>,
 }
 
 impl ErrorBody {
@@ -210,6 +214,7 @@ impl ErrorBody {
             retry_after_ms: None,
             policy_label: None,
             param: None,
+            job_id: None,
         }
     }
 

@@ -95,7 +95,7 @@ pub struct Explanation {
 /// One decision about one job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Decision {
-    /// When, by the scheduler's clock.
+    /// When, by the scheduler's clock; a granted one when its gateway sent the order.
     pub at_ms: UnixMs,
     /// The attempt that it opened; for a waiting job the last one.
     pub attempt: u32,

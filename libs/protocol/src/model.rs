@@ -132,13 +132,15 @@ impl Protocol {
 }
 
 const BOTH: [u8; 2] = [0, 1];
+/// Epoch of the scheduler that has granted a slot.
+const GRANTED_BY: u8 = 1;
 
 /// The first scheduler is in charge, has granted a slot of one of two equal agents,
 /// and the order is on its way. Nobody else knows of the job, so whatever befalls
 /// them before may as well befall them while the order is under way: a grant that is
 /// out of date is an order that comes late.
 fn ordered_by_gateway(state: State) -> State {
-    let (epoch, scheduler, to) = (1, 0, state.process(0));
+    let (epoch, scheduler, to) = (GRANTED_BY, 0, state.process(0));
     let view = View {
         instance: to.instance,
         is_lost: false,

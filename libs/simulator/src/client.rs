@@ -14,8 +14,8 @@ use crate::random::Random;
 use crate::scenario::Role;
 use crate::wire::{Ask, Life, MS, Reader as Place, SECOND, Said, Time, Whom};
 use orchion_contract::job::{
-    Assignment, CancelJob, CancelReason, Declined, Door, GRANTED_TELLS_AFTER, JobSpec, Ordered,
-    Priority, RunReply, Submit, Workload,
+    Assignment, CancelJob, CancelOrder, CancelReason, Declined, Door, GRANTED_TELLS_AFTER, JobSpec,
+    Ordered, Priority, RunReply, Submit, Workload,
 };
 use orchion_contract::transcript::{Entry, Final};
 use orchion_contract::{ErrorCode, JobId, ReaderId};
@@ -58,6 +58,8 @@ pub(crate) struct Client {
     pub(crate) admitted: bool,
     /// The first attempt, where its gateway has ordered it.
     ordered: Option<Box<Ordered>>,
+    /// The scheduler's epoch under which it has.
+    epoch: u64,
     /// Whether its gateway has told nobody yet.
     is_untold: bool,
     /// Whether its gateway still tells what it has ordered.
@@ -121,6 +123,7 @@ impl Client {
             state: State::Away,
             admitted: false,
             ordered: None,
+            epoch: 0,
             is_untold: false,
             is_telling: false,
             gateway: None,
@@ -261,6 +264,7 @@ impl Client {
         self.stop_reading(net);
         self.state = State::Gone;
         self.canceled = true;
+        self.stop_ordered(net, gateway);
         // It becomes known first.
         self.is_untold = false;
         if self.ordered.is_some() && !self.admitted {
@@ -317,10 +321,13 @@ impl Client {
 
     pub(crate) fn answered(&mut self, net: &mut Net, errand: Errand, outcome: Outcome) {
         let Some(gateway) = self.gateway else { return };
+        net.tell(self.job, || {
+            format!("caller {}: {errand:?} has {outcome:?}", self.number)
+        });
         match errand {
             Errand::Submit { until } => self.submitted(net, gateway, until, outcome),
             Errand::Tell { until } if self.state == State::Submitting => self.tell(net, until),
-            Errand::Tell { .. } | Errand::Order => {}
+            Errand::Tell { .. } | Errand::Order | Errand::Stop => {}
             Errand::Find { tries } => self.found(net, gateway, tries, outcome),
             Errand::Cancel { until, tries } => match outcome {
                 Outcome::Said(Said::Job(Ok(job))) => {
@@ -357,7 +364,7 @@ impl Client {
     fn submitted(&mut self, net: &mut Net, gateway: Life, until: Time, outcome: Outcome) {
         self.is_telling &= !matches!(outcome, Outcome::Said(_)) && net.now < until;
         // Whatever came meanwhile, nothing that its gateway has ordered is left unknown.
-        let is_over = matches!(self.state, State::Gone | State::Done);
+        let is_over = matches!(self.state, State::Gone | State::Done | State::Told);
         if is_over && self.ordered.is_some() && !self.admitted {
             self.submitted_late(net, gateway, until, outcome);
             return;

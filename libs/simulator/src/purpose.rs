@@ -103,4 +103,6 @@ pub(crate) enum Errand {
     HangUp {
         tries: u32,
     },
+    /// The word to stop that goes to the agent itself.
+    Stop,
 }

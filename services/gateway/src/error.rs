@@ -10,7 +10,7 @@ use axum::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_A
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use orchion_contract::job::JobSummary;
-use orchion_contract::{ErrorBody, ErrorCode};
+use orchion_contract::{ErrorBody, ErrorCode, JobId};
 use serde_json::{Value, json};
 
 /// A failure on its way to the caller.
@@ -67,6 +67,12 @@ impl Error {
 
     pub(crate) fn about(mut self, param: impl Into<String>) -> Self {
         self.0.param = Some(param.into());
+        self
+    }
+
+    /// About a job that exists, or may.
+    pub(crate) fn of(mut self, job: JobId) -> Self {
+        self.0.job_id = Some(job);
         self
     }
 
@@ -183,11 +189,16 @@ fn unnamed(response: &Response, (method, path): (&str, &str)) -> Error {
     }
 }
 
-/// Headers that tell a client whether and when to try again.
+/// Headers that tell a client whether and when to try again, and what it may ask for.
 fn hints(headers: &mut HeaderMap, body: &ErrorBody) {
     let status = body.code.http_status();
     if status == 401 {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if let Some(job) = &body.job_id
+        && let Ok(job) = HeaderValue::from_str(&job.to_string())
+    {
+        headers.insert(HeaderName::from_static("x-orchion-job"), job);
     }
     if let Some(wait_ms) = body.retry_after_ms {
         headers.insert(RETRY_AFTER, wait_ms.div_ceil(1000).max(1).into());

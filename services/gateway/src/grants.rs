@@ -9,13 +9,19 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use orchion_bus::{Bus, Error};
 use orchion_contract::job::{
-    Declined, Grant, Grants, JobSpec, ModelGrants, Ordered, RunReply, Submit,
+    Assignment, AttemptOutcome, CancelOrder, CancelReason, CancelReply, Declined, Grant, Grants,
+    JobSpec, ModelGrants, Ordered, RunReply, Submit,
 };
-use orchion_contract::rpc::RUN;
+use orchion_contract::rpc::{CANCEL, RUN};
 use orchion_contract::subjects::{GRANTS, JOB_ANSWERED};
 use orchion_contract::{JobId, ModelName, NodeId, ReaderId, ReplicaId, UnixMs};
 use orchion_service::Stop;
 use tokio::sync::oneshot;
+
+/// How long an agent has to answer that an attempt is stopped.
+const STOP_TRY: Duration = Duration::from_secs(1);
+/// Pause before an agent is told once more to stop what it does not know.
+const STOP_AGAIN: Duration = Duration::from_millis(100);
 
 /// What this gateway was granted; clones share it.
 #[derive(Clone, Default)]
@@ -41,6 +47,13 @@ pub(crate) struct Permit {
     epoch: u64,
     grant: Grant,
     declined: oneshot::Receiver<Declined>,
+}
+
+/// Where a chat went that this gateway has ordered.
+pub(crate) struct Sent {
+    job: JobId,
+    node: NodeId,
+    epoch: u64,
 }
 
 impl Slots {
@@ -146,6 +159,15 @@ impl Permit {
             .await
     }
 
+    /// Where the order goes.
+    pub(crate) fn sent(&self) -> Sent {
+        Sent {
+            job: self.job,
+            node: self.grant.to.node.clone(),
+            epoch: self.epoch,
+        }
+    }
+
     /// Waits for the news that the attempt does not run.
     pub(crate) async fn declined(&mut self) -> Option<Declined> {
         (&mut self.declined).await.ok()
@@ -153,8 +175,37 @@ impl Permit {
 
     /// What the scheduler is told.
     pub(crate) fn ordered(&self) -> Box<Ordered> {
-        let to = self.grant.to.clone();
+        let to = Assignment {
+            at_ms: unix_ms(),
+            ..self.grant.to.clone()
+        };
         Box::new(Ordered { to, declined: None })
+    }
+}
+
+impl Sent {
+    /// Tells the agent that nobody wants the answer any more: it hears that without a
+    /// scheduler, too. Returns whether the job has ended by that.
+    pub(crate) async fn stop(&self, bus: &Bus) -> bool {
+        let order = CancelOrder {
+            job: self.job,
+            attempt: 1,
+            epoch: self.epoch,
+            reason: CancelReason::Disconnect,
+        };
+        let reply = bus.ask(&CANCEL, &self.node, &order, STOP_TRY).await;
+        let reply = match reply {
+            // It may have overtaken the order.
+            Ok(CancelReply::NotRunning) => {
+                tokio::time::sleep(STOP_AGAIN).await;
+                bus.ask(&CANCEL, &self.node, &order, STOP_TRY).await
+            }
+            other => other,
+        };
+        match reply {
+            Ok(CancelReply::Ended { end }) => matches!(end.how, AttemptOutcome::Final { .. }),
+            Ok(CancelReply::NotRunning | CancelReply::Stale { .. }) | Err(_) => false,
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use orchion_contract::{ErrorCode, JobId, ReaderId, rpc};
 
 use crate::error::{Error, Result};
 use crate::follow::{Follower, keeps_end};
-use crate::grants::Permit;
+use crate::grants::{Permit, Sent};
 use crate::state::Gateway;
 use crate::{idempotency, large};
 
@@ -52,6 +52,8 @@ struct Caller {
     cancels: bool,
     /// What it is submitted with, until that is answered.
     submit: Option<Arc<Submit>>,
+    /// Where its first attempt went, if it was this gateway that ordered it.
+    sent: Option<Sent>,
 }
 
 impl Running {
@@ -74,6 +76,7 @@ impl Running {
             // Who names a job means to ask for it again after a broken connection.
             cancels: cancels.unwrap_or(gateway.config.cancel_on_disconnect && named.is_none()),
             submit: None,
+            sent: None,
         };
         let until = Instant::now() + Duration::from_millis(spec.deadline_ms) + SLACK;
         let submit = Submit {
@@ -116,6 +119,7 @@ impl Running {
             job: follower.job(),
             cancels,
             submit: None,
+            sent: None,
         };
         // A task may have begun to wait long ago, or not yet.
         let until = Instant::now() + Duration::from_millis(MAX_DEADLINE_MS) + SLACK;
@@ -140,8 +144,8 @@ impl Running {
 
 impl Caller {
     /// Submits a job that nobody knows yet; `None` when its end came before its
-    /// admission, where nothing is shown before the end. Where a slot was granted,
-    /// it is ordered at once.
+    /// admission: what is complete and stored may be shown, whoever knows of it. Where
+    /// a slot was granted, it is ordered at once.
     async fn submit(
         &mut self,
         mut ended: Pin<&mut (impl Future<Output = ()> + Send)>,
@@ -149,7 +153,7 @@ impl Caller {
     ) -> Result<Option<Admission>> {
         let gateway = self.gateway.clone();
         let permit = gateway.slots.take(self.job, &submit.spec);
-        let is_whole = submit.spec.whole;
+        self.sent = permit.as_ref().map(Permit::sent);
         let submit = self.submit.insert(Arc::new(submit));
         if let Some((permit, submit)) = permit.zip(Arc::get_mut(submit))
             && order(&gateway, ended.as_mut(), submit, permit).await
@@ -162,7 +166,7 @@ impl Caller {
         let admitted = tokio::select! {
             biased;
             admitted = &mut asked => admitted.map(Some),
-            () = ended, if is_whole => Ok(None),
+            () = ended => Ok(None),
         };
         let admission = admitted.map_err(|error| self.refused(error, false))?;
         let is_ordered = self
@@ -184,8 +188,9 @@ impl Caller {
         if matches!(error, orchion_bus::Error::Remote(_)) {
             self.cancels = false;
             self.submit = None;
+            return refusal(error, is_named);
         }
-        refusal(error, is_named)
+        refusal(error, is_named).of(self.job)
     }
 }
 
@@ -194,7 +199,8 @@ impl Drop for Caller {
         if self.cancels {
             tracing::debug!(job.id = %self.job, "the caller of job {} hung up: canceling it", self.job);
             let under_way = self.submit.take().filter(|submit| submit.ordered.is_some());
-            let cancel = hang_up(self.gateway.clone(), self.job, under_way);
+            let sent = self.sent.take();
+            let cancel = hang_up(self.gateway.clone(), self.job, under_way, sent);
             self.gateway.tasks.spawn_work("cancel", cancel);
         }
     }
@@ -299,16 +305,42 @@ async fn ask(
         .await
 }
 
-/// Cancels a job whose caller is gone. Its submission may still be under way,
-/// so a job that is not known yet is asked for again. One that is under way without
-/// the scheduler's knowledge becomes known first.
-async fn hang_up(gateway: Arc<Gateway>, job: JobId, under_way: Option<Arc<Submit>>) {
+/// Cancels a job whose caller is gone. Who generates a job that this gateway ordered
+/// is told beside the scheduler.
+async fn hang_up(
+    gateway: Arc<Gateway>,
+    job: JobId,
+    under_way: Option<Arc<Submit>>,
+    sent: Option<Sent>,
+) {
+    let stopped = async {
+        match sent {
+            Some(sent) => sent.stop(&gateway.bus).await,
+            None => false,
+        }
+    };
+    let (is_stopped, told) = tokio::join!(stopped, cancel(&gateway, job, under_way));
+    if let Err(error) = told
+        && !is_stopped
+    {
+        tracing::warn!(%error, job.id = %job, "job {job} could not be canceled; it goes on to its end");
+    }
+}
+
+/// Tells the scheduler. The submission may still be under way, so a job that is not
+/// known yet is asked for again. One that is under way without the scheduler's
+/// knowledge becomes known first.
+async fn cancel(
+    gateway: &Gateway,
+    job: JobId,
+    under_way: Option<Arc<Submit>>,
+) -> std::result::Result<(), orchion_bus::Error> {
     if let Some(submit) = under_way {
-        match ask(&gateway, &submit).await {
+        match ask(gateway, &submit).await {
             Ok(_) => {}
             // It is refused, and stopped.
-            Err(orchion_bus::Error::Remote(_)) => return,
-            Err(error) => return not_canceled(job, &error),
+            Err(orchion_bus::Error::Remote(_)) => return Ok(()),
+            Err(error) => return Err(error),
         }
     }
     let order = CancelJob {
@@ -323,12 +355,9 @@ async fn hang_up(gateway: Arc<Gateway>, job: JobId, under_way: Option<Arc<Submit
             Err(orchion_bus::Error::Remote(body)) if body.code == ErrorCode::NotFound => {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
-            Err(error) => return not_canceled(job, &error),
-            Ok(_) => return,
+            Err(error) => return Err(error),
+            Ok(_) => return Ok(()),
         }
     }
-}
-
-fn not_canceled(job: JobId, error: &orchion_bus::Error) {
-    tracing::warn!(%error, job.id = %job, "job {job} could not be canceled; it goes on to its end");
+    Ok(())
 }

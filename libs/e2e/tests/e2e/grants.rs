@@ -2,17 +2,21 @@
 
 use orchion_e2e::{SOON, alone, ended};
 use orchion_testkit::http::Answer;
+use orchion_testkit::mock_engine::Stats;
 use orchion_testkit::wire::Ask;
 use orchion_testkit::{Cluster, HttpClient, eventually};
 use serde_json::{Value, json};
 
+fn body(ask: &Ask, stream: bool) -> Value {
+    json!({
+        "model": "mock", "max_tokens": ask.tokens, "stream": stream,
+        "messages": [{"role": "user", "content": ask.marker()}],
+    })
+}
+
 /// A short chat that is wanted whole.
 async fn chat(gateway: &HttpClient) -> Answer {
-    let ask = Ask::new(8);
-    let body = json!({
-        "model": "mock", "max_tokens": ask.tokens,
-        "messages": [{"role": "user", "content": ask.marker()}],
-    });
+    let body = body(&Ask::new(8), false);
     let answer = gateway.post("/v1/chat/completions", &body).await.unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer
@@ -67,4 +71,51 @@ async fn such_chats_go_on_while_there_is_no_scheduler_and_the_next_one_hears_of_
     cluster.heal().await;
     let job = ended(&gateway, &job).await;
     assert_eq!(job["state"], "completed", "{job:#}");
+}
+
+#[tokio::test]
+async fn a_streamed_one_is_shown_without_a_scheduler_and_dated_by_its_order() {
+    let _alone = alone().await;
+    let mut cluster = Cluster::builder().start().await;
+    let gateway = cluster.gateway(0);
+    granted(&gateway).await;
+    cluster.schedulers[0].kill();
+    let body = body(&Ask::new(30).pace_us(10_000), true);
+    let stream = gateway.post_events("/v1/chat/completions", &body).await;
+    let stream = stream.unwrap();
+    let job = stream.headers["x-orchion-job"].to_str().unwrap().to_owned();
+    let events = stream.collect().await.unwrap();
+    assert_eq!(events.last().unwrap().data, "[DONE]");
+    cluster.heal().await;
+    let job = ended(&gateway, &job).await;
+    assert_eq!(job["state"], "completed", "{job:#}");
+    let times = &job["timeline"];
+    let at = |what: &str| times[what].as_u64().unwrap();
+    assert!(at("queued_ms") <= at("started_ms"), "{times:#}");
+    assert!(at("assigned_ms") <= at("started_ms"), "{times:#}");
+}
+
+#[tokio::test]
+async fn the_engine_is_left_when_the_caller_hangs_up_without_a_scheduler() {
+    let _alone = alone().await;
+    let mut cluster = Cluster::builder().agents(1).start().await;
+    let gateway = cluster.gateway(0);
+    let engine = HttpClient::new(&format!("http://{}", cluster.engine_addr(0)));
+    let stats = async || -> Stats { engine.get("/mock/stats").await.unwrap().json() };
+    granted(&gateway).await;
+    cluster.schedulers[0].kill();
+    let before = stats().await;
+    let body = body(&Ask::new(100_000).pace_us(5_000), true);
+    let asking = gateway.post_events("/v1/chat/completions", &body);
+    let works = eventually("the engine to work", SOON, async || {
+        stats().await.tokens > before.tokens + 3
+    });
+    tokio::select! {
+        answer = asking => panic!("answered before its end: {:?}", answer.err()),
+        () = works => {}
+    }
+    eventually("the engine to be left", SOON, async || {
+        stats().await.cancelled > before.cancelled
+    })
+    .await;
 }

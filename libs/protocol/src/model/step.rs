@@ -1,6 +1,6 @@
 //! What a step makes of a state.
 
-use super::Action;
+use super::{Action, GRANTED_BY};
 use crate::agent::Reply;
 use crate::faults::Planted;
 use crate::state::{Agent, Asker, End, Loop, Message, Phase, Running, Scheduler, State, Waits};
@@ -125,7 +125,22 @@ impl State {
             Action::WantCancel => {
                 self.left.cancels -= 1;
                 self.wants_cancel = true;
+                self.hang_up();
             }
+        }
+    }
+
+    /// The agent that the gateway has ordered the job of hears from it, too, that
+    /// nobody wants it.
+    fn hang_up(&mut self) {
+        if let Some(granted) = self.granted {
+            self.send(Message::Stop {
+                from: None,
+                epoch: GRANTED_BY,
+                attempt: 1,
+                agent: granted.to.agent,
+                is_superseded: false,
+            });
         }
     }
 

@@ -27,8 +27,25 @@ impl Client {
             at_ms: now_ms,
             ..grant.to
         };
+        self.epoch = epoch;
         self.ordered = Some(Box::new(Ordered { to, declined: None }));
         self.is_untold = self.spec.whole;
+    }
+
+    /// Tells the agent of an ordered job that its caller is gone.
+    pub(super) fn stop_ordered(&self, net: &mut Net, gateway: Life) {
+        let Some(ordered) = &self.ordered else {
+            return;
+        };
+        let whom = Whom::Agent(names::index(&ordered.to.node));
+        let order = CancelOrder {
+            job: self.job,
+            attempt: 1,
+            epoch: self.epoch,
+            reason: CancelReason::Disconnect,
+        };
+        let purpose = Purpose::Client(self.number, Errand::Stop);
+        net.ask(gateway, whom, Ask::Stop(order), TRY, purpose);
     }
 
     /// An agent has answered the order: only that it has not taken it is news.

@@ -175,7 +175,7 @@ impl World {
         }
     }
 
-    /// A job keeps its place and goes only forward; a record that says ended
+    /// A job keeps its place to its end and goes only forward; a record that says ended
     /// comes after history.
     fn look_at(&mut self, key: Key, before: Option<&Job>) {
         let Some(record) = self.recorded(key) else {
@@ -194,7 +194,8 @@ impl World {
         let Some(before) = before.filter(|before| before.created_ms == record.created_ms) else {
             return;
         };
-        if record.queue_seq != before.queue_seq {
+        // One that had ended before anybody heard of it never had a place.
+        if record.queue_seq != before.queue_seq && !state.is_ended() {
             let (before, after) = (before.queue_seq, record.queue_seq);
             self.net.broken(Property::Order, || {
                 format!("job {job} had place {before} and has place {after}")

@@ -59,20 +59,21 @@ pub(crate) async fn create(State(gateway): State<Arc<Gateway>>, request: Request
         cancels,
     };
     let mut running = Running::submit(&gateway, chat.spec, wishes).await?;
-    let job = HeaderValue::from_str(&running.follower.job().to_string()).ok();
+    let job = running.follower.job();
     let admission = running.admission.take();
-    let mut response = if chat.streams {
+    let answer = if chat.streams {
         let waiting = match &admission {
             Some(at) if at.state == JobState::Pending => {
                 progress::watch(&gateway.bus, &at.reader, at.job).await
             }
             Some(_) | None => None,
         };
-        stream(&gateway, running, waiting, &model, chat.includes_usage).await?
+        stream(&gateway, running, waiting, &model, chat.includes_usage).await
     } else {
-        complete(&gateway, running, &model).await?
+        complete(&gateway, running, &model).await
     };
-    if let Some(job) = job {
+    let mut response = answer.map_err(|error| error.of(job))?;
+    if let Ok(job) = HeaderValue::from_str(&job.to_string()) {
         response.headers_mut().insert("x-orchion-job", job);
     }
     place::decorate(response.headers_mut(), admission.as_ref());

@@ -145,7 +145,7 @@ async fn a_failure_before_the_first_piece_has_a_status_of_its_own() {
         };
         let answer = tokio::join!(asked, told).0.unwrap();
         insta::allow_duplicates! {
-            insta::assert_snapshot!(shown(&answer), @r#"503 {"error":{"code":"REPLICA_EXHAUSTED","message":"every attempt failed","param":null,"retriable":true,"retry_after_ms":1000,"type":"server_error"}}"#);
+            insta::assert_snapshot!(shown(&answer), @r#"503 {"error":{"code":"REPLICA_EXHAUSTED","job_id":"{job}","message":"every attempt failed","param":null,"retriable":true,"retry_after_ms":1000,"type":"server_error"}}"#);
         }
     }
     assert!(cluster.has_no_cancel());
@@ -296,5 +296,5 @@ async fn a_scheduler_that_is_away_for_good_is_named() {
         .post("/v1/chat/completions", &chat(false))
         .await
         .unwrap();
-    insta::assert_snapshot!(shown(&answer), @r#"503 {"error":{"code":"POOL_UNREADY","message":"the scheduler does not answer; see that it runs and is connected to NATS, then try again","param":null,"retriable":true,"retry_after_ms":1000,"type":"server_error"}}"#);
+    insta::assert_snapshot!(shown(&answer), @r#"503 {"error":{"code":"POOL_UNREADY","job_id":"{job}","message":"the scheduler does not answer; see that it runs and is connected to NATS, then try again","param":null,"retriable":true,"retry_after_ms":1000,"type":"server_error"}}"#);
 }

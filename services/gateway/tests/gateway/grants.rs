@@ -1,17 +1,19 @@
 //! Chats that go to slots which the gateway was granted.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use orchion_bus::Message;
 use orchion_contract::job::{
-    Assignment, CancelReason, Declined, Grant, Grants, ModelGrants, Ordered, RunOrder, RunReply,
-    Submit,
+    Assignment, CancelOrder, CancelReason, Declined, Grant, Grants, ModelGrants, Ordered, RunOrder,
+    RunReply, Submit,
 };
 use orchion_contract::node::{EngineKind, EngineRef};
-use orchion_contract::rpc::RUN;
+use orchion_contract::rpc::{CANCEL, RUN, SUBMIT};
 use orchion_contract::subjects::{GRANTS, JOB_ANSWERED};
 use orchion_contract::{InstanceId, NodeId, ReaderId, ReplicaId};
+use orchion_service::HumanDuration;
 use orchion_testkit::http::Answer;
 
 use crate::agent::Agent;
@@ -21,6 +23,8 @@ use crate::running::Running;
 
 /// How often a gateway is asked until it knows what it was granted.
 const TRIES: u32 = 100;
+/// Longer than a gateway here waits for a scheduler.
+const SHORT: Duration = Duration::from_millis(500);
 
 /// A gateway, and the orders that it sends to node `alpha`.
 struct Scene {
@@ -40,7 +44,6 @@ impl Scene {
     async fn start() -> Self {
         let mut cluster = Cluster::start().await;
         let gateway = cluster.gateway().await;
-        let orders = cluster.bus.tap(&RUN.to(&node("alpha"))).await.unwrap();
         let body = chat(false);
         let asked = gateway.http.post("/v1/chat/completions", &body);
         let told = async {
@@ -49,12 +52,31 @@ impl Scene {
             submit.reader
         };
         let (_, reader) = tokio::join!(asked, told);
-        let orders = Box::pin(orders);
+        Self::of(cluster, gateway, reader).await
+    }
+
+    /// Without anybody who admits jobs; what a chat is answered, too.
+    async fn without_scheduler() -> (Self, Answer) {
+        let mut cluster = Cluster::without_scheduler().await;
+        let gateway = cluster
+            .gateway_with(|config| config.gateway.patience = HumanDuration::from_millis(300))
+            .await;
+        let mut submitted = cluster.bus.tap(SUBMIT.pattern()).await.unwrap();
+        let body = chat(false);
+        let asked = gateway.http.post("/v1/chat/completions", &body);
+        let (answer, submitted) = tokio::join!(asked, soon("a submission", submitted.next()));
+        let submit: Submit = serde_json::from_slice(&submitted.payload).unwrap();
+        let scene = Self::of(cluster, gateway, submit.reader).await;
+        (scene, answer.unwrap())
+    }
+
+    async fn of(cluster: Cluster, gateway: Running, reader: ReaderId) -> Self {
+        let orders = cluster.bus.tap(&RUN.to(&node("alpha"))).await.unwrap();
         Self {
             cluster,
             gateway,
             reader,
-            orders,
+            orders: Box::pin(orders),
         }
     }
 
@@ -263,6 +285,64 @@ async fn a_stream_is_told_of_beside_its_order() {
     assert_eq!(order.granted_ms, None, "everybody knows of it");
     assert_eq!(declined(submit), None);
     stream.unwrap().collect().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_whose_answer_is_stored_is_shown_without_a_scheduler() {
+    let (mut scene, refused) = Scene::without_scheduler().await;
+    assert_eq!(refused.status, 503);
+    assert!(refused.header("x-orchion-job").is_some(), "it may be there");
+    scene.grant("alpha", 10_000, 60_000).await;
+    let body = chat(true);
+    for _ in 0..TRIES {
+        let http = scene.gateway.http.clone();
+        let asked = http.post_events("/v1/chat/completions", &body);
+        let told = async {
+            let order = tokio::time::timeout(SHORT, scene.orders.next())
+                .await
+                .ok()?;
+            let order: RunOrder = serde_json::from_slice(&order.unwrap().payload).unwrap();
+            let mut agent = scene.agent(&order);
+            agent.says(&["one", "two"]).await;
+            agent.completes().await;
+            Some(order)
+        };
+        let (stream, order) = tokio::join!(asked, told);
+        // Its grant has not come yet, or this test was slower than its patience.
+        let (Ok(stream), Some(order)) = (stream, order) else {
+            continue;
+        };
+        assert_eq!(stream.headers["x-orchion-job"], order.job.to_string());
+        let events = stream.collect().await.unwrap();
+        let texts = events.iter().map(|event| event.data.as_str());
+        let text: String = texts.collect();
+        assert!(text.contains("one") && text.contains("two") && text.ends_with("[DONE]"));
+        return;
+    }
+    panic!("no stream was shown");
+}
+
+#[tokio::test]
+async fn an_agent_hears_that_its_caller_hung_up_without_a_scheduler() {
+    let (mut scene, _) = Scene::without_scheduler().await;
+    scene.grant("alpha", 10_000, 60_000).await;
+    let stops = scene.cluster.bus.tap(&CANCEL.to(&node("alpha"))).await;
+    let mut stops = stops.unwrap();
+    for _ in 0..TRIES {
+        let connection = crate::cancel::ask(&scene.gateway, true).await;
+        let order = tokio::time::timeout(SHORT, scene.orders.next()).await;
+        drop(connection);
+        let Ok(order) = order else { continue };
+        let order: RunOrder = serde_json::from_slice(&order.unwrap().payload).unwrap();
+        let stop = soon("word to stop", stops.next()).await;
+        let stop: CancelOrder = serde_json::from_slice(&stop.payload).unwrap();
+        assert_eq!(
+            (stop.job, stop.attempt, stop.epoch, stop.reason),
+            (order.job, 1, 9, CancelReason::Disconnect)
+        );
+        return;
+    }
+    panic!("the gateway does not use its grant");
 }
 
 #[tokio::test]

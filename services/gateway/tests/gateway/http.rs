@@ -8,7 +8,11 @@ pub(crate) fn chat(stream: bool) -> Value {
     json!({"model": "tiny", "stream": stream, "messages": [{"role": "user", "content": "hi"}]})
 }
 
-/// Status and body of an answer, for snapshots.
+/// Status and body of an answer, for snapshots; its job is `{job}`.
 pub(crate) fn shown(answer: &Answer) -> String {
-    format!("{} {}", answer.status, answer.text())
+    let text = match answer.header("x-orchion-job") {
+        Some(job) => answer.text().replace(job, "{job}"),
+        None => answer.text(),
+    };
+    format!("{} {text}", answer.status)
 }

@@ -57,6 +57,23 @@ impl Ledger {
         self.revision > 0
     }
 
+    /// A record of this revision stands there: whether it may be of somebody else.
+    #[must_use]
+    pub fn is_behind(&self, revision: u64) -> bool {
+        revision > self.revision
+    }
+
+    /// Has the record read. Returns whether nothing of ours is under way that may have
+    /// been what was seen, or be refused for it.
+    #[must_use]
+    pub fn doubt(&mut self) -> bool {
+        let is_idle = self.state == State::Idle;
+        if is_idle {
+            self.unsure();
+        }
+        is_idle
+    }
+
     /// What must be done now, if anything.
     pub fn next_write(&mut self) -> Option<Write> {
         match self.state {

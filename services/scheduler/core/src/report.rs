@@ -230,6 +230,10 @@ pub fn explain_ended(record: &Job, decisions: &VecDeque<Decided>) -> Explanation
 }
 
 fn explanation(record: &Job, decisions: &VecDeque<Decided>, summary: String) -> Explanation {
+    let mut decisions: Vec<Decision> = decisions.iter().map(Decided::render).collect();
+    if let Some(before) = recorded(record, &decisions) {
+        decisions.insert(0, before);
+    }
     Explanation {
         job: record.id,
         state: record.state,
@@ -238,8 +242,38 @@ fn explanation(record: &Job, decisions: &VecDeque<Decided>, summary: String) -> 
         queue_position: None,
         predicted_start_ms: None,
         summary,
-        decisions: decisions.iter().map(Decided::render).collect(),
+        decisions,
     }
+}
+
+/// Where a job was sent, if another scheduler decided that: of its candidates nobody
+/// knows any more.
+fn recorded(record: &Job, known: &[Decision]) -> Option<Decision> {
+    let to = record.assigned.as_ref()?;
+    let placed = |decision: &Decision| {
+        let outcome = decision.outcome;
+        decision.attempt == record.attempt
+            && matches!(
+                outcome,
+                DecisionOutcome::Assigned | DecisionOutcome::Granted
+            )
+    };
+    if known.iter().any(placed) {
+        return None;
+    }
+    Some(Decision {
+        at_ms: to.at_ms,
+        attempt: record.attempt,
+        outcome: DecisionOutcome::Assigned,
+        strategy: String::new(),
+        selected: Some(place((to.node.clone(), to.replica.clone()))),
+        candidates_considered: 0,
+        filters_applied: Vec::new(),
+        tie_breakers_applied: Vec::new(),
+        pinned: false,
+        fallback_used: false,
+        candidates: Vec::new(),
+    })
 }
 
 /// How every candidate of a waiting job looks now.

@@ -276,8 +276,12 @@ impl ClusterState {
         Some(job)
     }
 
-    /// Places a waiting job: its next attempt.
+    /// Places a waiting job: its next attempt. A place that is none any more is to be
+    /// settled.
     pub fn assign(&mut self, id: &JobId, assignment: Assignment, phase: Phase) {
+        if !self.is_there(&assignment) {
+            self.unsettled.insert(assignment.node.clone());
+        }
         self.dequeue(id);
         self.count_out(id);
         self.take_turn(&assignment);

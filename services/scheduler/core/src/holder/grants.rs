@@ -1,10 +1,11 @@
 //! Jobs whose gateways have ordered their first attempts by themselves.
 
 use super::{Holder, Open};
+use crate::report::Decided;
 use crate::{Demand, Effect, Now, Phase, Reply, Token};
-use orchion_contract::JobId;
 use orchion_contract::job::{Assignment, AttemptEnd, AttemptOutcome, Declined, Granted, Ordered};
 use orchion_contract::placement::DecisionOutcome;
+use orchion_contract::{JobId, UnixMs};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -13,22 +14,37 @@ const EARLY: usize = 64;
 /// How long an order that a gateway has sent may take to be taken.
 const ORDER_TRY: Duration = Duration::from_millis(300);
 
+/// How long a job may have been under way before its gateway is heard: a clock that
+/// tells of more goes wrong.
+const HEARD_WITHIN_MS: u64 = 10_000;
+
+/// When a gateway has ordered a job of which it tells at `now`, by its own clock.
+pub(super) fn ordered_ms(ordered: &Ordered, now: UnixMs) -> UnixMs {
+    let at_ms = ordered.to.at_ms;
+    match now.checked_sub(at_ms) {
+        Some(0..=HEARD_WITHIN_MS) => at_ms,
+        Some(_) | None => now,
+    }
+}
+
 impl Holder {
     /// The first attempt of a job that was just taken in is on its way, wherever it
     /// was sent: if that is no good place any more, it is taken back from there.
     pub(super) fn was_ordered(&mut self, id: &JobId, ordered: Ordered) {
         let Ordered { to, declined } = ordered;
-        // By the clock of the other times of the job.
-        let at_ms = self.at.unix_ms;
+        let now = self.at.now;
+        let at_ms = self.state.job(id).map(|job| job.record.created_ms);
+        let at_ms = at_ms.unwrap_or(self.at.unix_ms);
+        let under_way = Duration::from_millis(self.at.unix_ms.saturating_sub(at_ms));
         let to = Assignment { at_ms, ..to };
         self.state.assign(id, to, Phase::Ordered);
-        let now = self.at.now;
-        self.state.update(id, |job| job.ordered_at = now);
+        self.state
+            .update(id, |job| job.ordered_at = now.saturating_sub(under_way));
         if let Some(open) = self.open.get_mut(id) {
             open.ordered = (1, 1);
         }
         self.hold_back(id);
-        self.decision(id, DecisionOutcome::Granted);
+        self.was_granted(id);
         self.tell_state(id, "its gateway has sent it to a slot that it was granted");
         let declined = declined.map(|declined| match declined {
             Declined::Said(reply) => Reply::Said(reply),
@@ -42,6 +58,14 @@ impl Holder {
                 self.unheard.insert((now + ORDER_TRY, *id));
             }
         }
+    }
+
+    /// It was decided before the job came.
+    fn was_granted(&mut self, id: &JobId) {
+        self.state.update(id, |job| {
+            let at_ms = job.record.created_ms;
+            job.decided(Decided::plain(job, DecisionOutcome::Granted, at_ms));
+        });
     }
 
     /// An agent has answered the order of a gateway that has not told of the job yet.
@@ -86,7 +110,7 @@ impl Holder {
             // Nobody here knows.
             job.ordered_at = Now::ZERO;
         });
-        self.decision(&id, DecisionOutcome::Granted);
+        self.was_granted(&id);
         self.end(&id, (**end).clone());
         Some(id)
     }

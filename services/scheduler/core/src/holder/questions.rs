@@ -1,5 +1,6 @@
 //! Answering what is asked of the scheduler in charge.
 
+use super::grants::ordered_ms;
 use super::{Holder, Open};
 use crate::admit::dropped;
 use crate::view::{depends_on, expired, record, summary, taken, unknown};
@@ -92,8 +93,13 @@ impl Holder {
                 self.granting.wants(gateway, model, at.now);
             }
         }
-        let job = record(submit, self.state.next_queue_seq(), at.unix_ms);
-        let deadline = at.now + Duration::from_millis(job.deadline_at_ms - job.created_ms);
+        let came_ms = match &ordered {
+            Some(ordered) => ordered_ms(ordered, at.unix_ms),
+            None => at.unix_ms,
+        };
+        let job = record(submit, self.state.next_queue_seq(), came_ms);
+        let left = job.deadline_at_ms.saturating_sub(at.unix_ms);
+        let deadline = at.now + Duration::from_millis(left);
         let mut open = Open::new(0);
         open.admissions.push(token);
         self.open.insert(id, open);

@@ -112,11 +112,19 @@ impl Holder {
 
     /// An open record of a job that nobody here knows came after the takeover, or
     /// the job has ended meanwhile: its record tells. One of a job that has ended
-    /// here was not written as it should be.
+    /// here was not written as it should be. One that is newer than ours is read, or
+    /// looked at again where a write of ours is under way.
     pub(super) fn found_open(&mut self, jobs: Vec<(JobId, u64)>, upto: u64) {
         self.looked_upto = upto;
         for (job, revision) in jobs {
-            if self.open.contains_key(&job) {
+            if let Some(open) = self.open.get_mut(&job) {
+                if !open.ledger.is_behind(revision) {
+                    continue;
+                }
+                match open.ledger.doubt() {
+                    true => _ = self.touched.insert(job),
+                    false => self.looked_upto = self.looked_upto.min(revision - 1),
+                }
                 continue;
             }
             if !self.ended.contains_key(&job) {

@@ -2,24 +2,23 @@
 
 use super::{ClusterState, NodeView, ReplicaKey, ReplicaView, queue_key, remove_from};
 use crate::state::Phase;
-use orchion_contract::job::Priority;
+use orchion_contract::job::{Assignment, Priority};
 use orchion_contract::node::NodeState;
 use orchion_contract::{JobId, NodeId};
 
 impl ClusterState {
+    /// Whether a job can end where it was sent: its node lives, in the same process.
+    pub(super) fn is_there(&self, to: &Assignment) -> bool {
+        let node = self.nodes.get(&to.node);
+        node.is_some_and(|node| node.state != NodeState::Lost && node.instance == to.instance)
+    }
+
     /// Whether a node has jobs that it cannot end.
     pub(super) fn look_at_jobs_of(&mut self, id: &NodeId) {
-        let node = self
-            .nodes
-            .get(id)
-            .filter(|node| node.state != NodeState::Lost);
         let stays = |job: &JobId| {
-            let assigned = self
-                .jobs
-                .get(job)
-                .and_then(|job| job.record.assigned.as_ref());
-            node.zip(assigned)
-                .is_some_and(|(node, to)| node.instance == to.instance)
+            let job = self.jobs.get(job);
+            let assigned = job.and_then(|job| job.record.assigned.as_ref());
+            assigned.is_some_and(|to| self.is_there(to))
         };
         if self.placed_on(id).all(stays) {
             self.unsettled.remove(id);

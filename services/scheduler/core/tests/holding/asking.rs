@@ -215,13 +215,6 @@ fn undescribed(effects: &[Effect], wanted: Token) -> Option<ErrorBody> {
 }
 
 fn explained(charge: &mut Charge, job: JobId) -> Result<(JobState, String), ErrorBody> {
-    let wanted = charge.ask(Question::Explain(job));
-    let answer = charge
-        .effects()
-        .into_iter()
-        .find_map(|effect| match effect {
-            Effect::Explain { token, answer } if token == wanted => Some(answer),
-            _ => None,
-        });
-    answer.unwrap().map(|found| (found.state, found.summary))
+    let found = charge.explained(job)?;
+    Ok((found.state, found.summary))
 }

@@ -8,6 +8,7 @@ use orchion_contract::job::{
 use orchion_contract::node::{
     Capabilities, Continuation, EngineKind, EngineRef, Node, NodeState, Replica,
 };
+use orchion_contract::placement::Explanation;
 use orchion_contract::transcript::Final;
 use orchion_contract::{ErrorBody, InstanceId, JobId, NodeId, ReaderId, ReplicaId};
 use orchion_scheduler_core::{Effect, Holder, Input, Moment, Question, Reply, Settings, Token};
@@ -86,6 +87,17 @@ impl Charge {
         let token = Token(self.tokens);
         self.hear(Input::Asked { token, question });
         token
+    }
+
+    /// Why a job is where it is.
+    pub(crate) fn explained(&mut self, job: JobId) -> Result<Explanation, ErrorBody> {
+        let wanted = self.ask(Question::Explain(job));
+        let mut effects = self.effects().into_iter();
+        let answer = effects.find_map(|effect| match effect {
+            Effect::Explain { token, answer } if token == wanted => Some(answer),
+            _ => None,
+        });
+        answer.unwrap().map(|found| *found)
     }
 
     pub(crate) fn submit(&mut self, n: u128, door: Door) -> Token {

@@ -6,8 +6,8 @@ use crate::charge::{
     submission, written,
 };
 use orchion_contract::job::{
-    Assignment, AttemptEnd, AttemptOutcome, Declined, Door, EndedBatch, Grant, Granted, JobState,
-    ModelGrants, Ordered, RunReply,
+    Assignment, AttemptEnd, AttemptOutcome, DEFAULT_DEADLINE_MS, Declined, Door, EndedBatch, Grant,
+    Granted, JobState, ModelGrants, Ordered, RunReply,
 };
 use orchion_contract::node::NodeState;
 use orchion_contract::placement::{DecisionOutcome, PlacementSpec};
@@ -251,6 +251,47 @@ fn what_an_agent_declined_is_another_attempt_behind_a_mark() {
 }
 
 #[test]
+fn one_that_was_sent_to_a_process_that_is_gone_is_another_attempt() {
+    for is_lost in [false, true] {
+        let mut charge = Charge::with_node("a", 1);
+        let mut node = node_with("a", 1);
+        match is_lost {
+            true => node.state = NodeState::Lost,
+            false => node.instance = instance("a-2"),
+        }
+        for node in [node, node_with("b", 1)] {
+            let (id, node) = (node.id.clone(), Some(Box::new(node)));
+            charge.hear(Input::Node { id, node });
+        }
+        charge.effects();
+        tell(&mut charge, 1, None);
+        charge.look();
+        assert_eq!(opened(&charge.effects()), Some(2));
+    }
+}
+
+#[test]
+fn one_that_is_told_late_began_when_it_was_ordered() {
+    // Told of more, its clock would go wrong.
+    for (late, began) in [(4_000, 1), (10_001, 10_002)] {
+        let mut charge = Charge::with_node("a", 1);
+        charge.pass(ms(late));
+        tell(&mut charge, 1, None);
+        let job = charge.holder.state().job(&id(1)).unwrap();
+        let (record, now) = (&job.record, charge.at);
+        let assigned = record.assigned.as_ref().unwrap();
+        assert_eq!((record.created_ms, assigned.at_ms), (began, began));
+        assert_eq!(record.deadline_at_ms, began + DEFAULT_DEADLINE_MS);
+        assert_eq!(job.ordered_at, now.now - ms(now.unix_ms - began));
+        let decided = &charge.explained(id(1)).unwrap().decisions[0];
+        assert_eq!(
+            (decided.outcome, decided.at_ms),
+            (DecisionOutcome::Granted, began)
+        );
+    }
+}
+
+#[test]
 fn an_answer_that_comes_before_the_job_is_kept_for_it() {
     let mut charge = Charge::with_node("a", 1);
     charge.hear(Input::Replied {
@@ -343,13 +384,7 @@ fn it_is_explained_and_a_gateway_that_tells_late_is_answered() {
     let mut charge = Charge::with_node("a", 4);
     tell_end(&mut charge, 1, completed());
     charge.effects();
-    let wanted = charge.ask(Question::Explain(id(1)));
-    let effects = charge.effects();
-    let explained = effects.iter().find_map(|effect| match effect {
-        Effect::Explain { token, answer } if *token == wanted => answer.as_ref().ok(),
-        _ => None,
-    });
-    let decisions = &explained.unwrap().decisions;
+    let decisions = charge.explained(id(1)).unwrap().decisions;
     assert_eq!(decisions[0].outcome, DecisionOutcome::Granted);
     let token = tell(&mut charge, 1, None);
     let known = admission(&charge.effects(), token).unwrap();

@@ -1,11 +1,10 @@
 //! What waits, makes room, is dropped and is told why.
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use crate::charge::{self, Charge, ms, node_id, ordered};
 use orchion_contract::job::{
     AttemptEnd, AttemptOutcome, CancelReason, CancelReply, Door, JobState, Priority,
 };
-use orchion_contract::placement::{DecisionOutcome, Explanation};
+use orchion_contract::placement::DecisionOutcome;
 use orchion_contract::progress::{Progress, ProgressEvent};
 use orchion_contract::{ErrorCode, JobId};
 use orchion_scheduler_core::{Effect, FullPolicy, Input, Question, Settings};
@@ -23,18 +22,6 @@ fn progress(effects: &[Effect]) -> Vec<Progress> {
         _ => None,
     });
     told.collect()
-}
-
-fn explanation(charge: &mut Charge, job: JobId) -> Explanation {
-    let wanted = charge.ask(Question::Explain(job));
-    let found = charge
-        .effects()
-        .into_iter()
-        .find_map(|effect| match effect {
-            Effect::Explain { token, answer } if token == wanted => Some(*answer.unwrap()),
-            _ => None,
-        });
-    found.unwrap()
 }
 
 fn made_way(job: JobId) -> CancelReply {
@@ -68,7 +55,7 @@ fn a_batch_job_makes_way_and_goes_on_behind_what_it_stored() {
     charge.hear(Input::Canceled { job: batch, reply });
     let effects = charge.effects();
     assert_eq!(ordered(&effects), [(wanted, 1)]);
-    let why = explanation(&mut charge, batch);
+    let why = charge.explained(batch).unwrap();
     let outcomes: Vec<_> = why
         .decisions
         .iter()
@@ -258,7 +245,7 @@ fn an_ended_job_still_says_where_it_was_and_why() {
     let job = charge.admit(1, Door::Task);
     charge.end_attempt(job, 1, charge::completed());
     charge.effects();
-    let why = explanation(&mut charge, job);
+    let why = charge.explained(job).unwrap();
     assert_eq!(why.state, JobState::Completed);
     assert_eq!(
         why.decisions[0].selected.as_ref().unwrap().node,

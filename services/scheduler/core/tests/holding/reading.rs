@@ -1,8 +1,9 @@
 //! Records that come to the store after the takeover.
 
-use crate::charge::{Charge, admission, description, end_of, id};
+use crate::charge::{Charge, admission, description, end_of, id, node_id, written};
 use orchion_contract::JobId;
 use orchion_contract::job::{Door, Job, JobState, Outcome};
+use orchion_contract::placement::DecisionOutcome;
 use orchion_scheduler_core::{Effect, Input, Question, WriteError, job_end};
 use std::time::Duration;
 
@@ -47,19 +48,38 @@ fn open_records_of_known_jobs_change_nothing() {
 #[test]
 fn only_what_was_stored_since_is_looked_at() {
     let mut charge = Charge::with_node("a", 1);
-    let looks_after = |charge: &mut Charge, seconds| {
-        charge.pass(Duration::from_secs(seconds));
-        charge.effects().iter().find_map(|effect| match effect {
-            Effect::LookForOpen { after } => Some(*after),
-            _ => None,
-        })
-    };
     assert_eq!(looks_after(&mut charge, 5), Some(0));
     charge.hear(Input::FoundOpen {
         jobs: Vec::new(),
         upto: 40,
     });
     assert_eq!(looks_after(&mut charge, 10), Some(40));
+}
+
+#[test]
+fn a_record_that_was_written_over_ours_is_no_longer_ours() {
+    let mut charge = Charge::with_node("a", 1);
+    let job = charge.admit(1, Door::Task);
+    charge.hear(found_open(job, 7));
+    assert!(matches!(charge.effects()[..], [Effect::ReadRecord { .. }]));
+    let mut other = charge.record_of(&job);
+    other.state = JobState::Pending;
+    let found = Some((7, Some(Box::new(other))));
+    charge.hear(Input::Read { job, found });
+    assert!(matches!(charge.effects()[..], [Effect::Reread { .. }]));
+}
+
+#[test]
+fn while_a_write_of_ours_is_under_way_what_was_written_is_looked_at_again() {
+    let mut charge = Charge::with_node("a", 1);
+    let job = told_of_end(&mut charge);
+    assert!(written(&charge.effects()).is_some());
+    charge.hear(found_open(job, 9));
+    assert!(charge.effects().is_empty());
+    charge.hear(end_written(job, true));
+    assert_eq!(looks_after(&mut charge, 5), Some(8));
+    charge.hear(found_open(job, 9));
+    assert_eq!(expected(&charge.effects()), Some(9));
 }
 
 #[test]
@@ -88,6 +108,33 @@ fn an_ended_record_that_a_takeover_finds_is_remembered() {
     let token = charge.ask(Question::Get(id(1)));
     let found = description(&charge.effects(), token).unwrap();
     assert_eq!(found.state, JobState::Completed);
+}
+
+#[test]
+fn where_a_scheduler_before_had_sent_a_job_is_explained_by_its_record() {
+    let mut ended = recorded_elsewhere(1);
+    ended.state = JobState::Completed;
+    ended.end = Some(job_end(&end_of(1, Outcome::Completed), 5));
+    let open = recorded_elsewhere(2);
+    let mut charge = Charge::standing("a", 1);
+    charge.hear(Input::NodesLoaded);
+    charge.hear(Input::GatewaysLoaded);
+    charge.hear(Input::Records(vec![(ended, 7), (open, 8)]));
+    charge.hear(Input::Last {
+        job: id(2),
+        last: None,
+    });
+    charge.effects();
+    for job in [id(1), id(2)] {
+        let decisions = charge.explained(job).unwrap().decisions;
+        assert_eq!(decisions.len(), 1);
+        assert_eq!(
+            (decisions[0].outcome, decisions[0].attempt),
+            (DecisionOutcome::Assigned, 1)
+        );
+        let place = decisions[0].selected.as_ref().unwrap();
+        assert_eq!(place.node, node_id("a"));
+    }
 }
 
 #[test]
@@ -277,6 +324,15 @@ fn recorded_elsewhere(n: u128) -> Job {
     let mut other = Charge::with_node("a", 1);
     let job = other.admit(n, Door::Task);
     other.record_of(&job)
+}
+
+/// After which revision records are looked at by then.
+fn looks_after(charge: &mut Charge, seconds: u64) -> Option<u64> {
+    charge.pass(Duration::from_secs(seconds));
+    charge.effects().iter().find_map(|effect| match effect {
+        Effect::LookForOpen { after } => Some(*after),
+        _ => None,
+    })
 }
 
 fn looks_at_records(effects: &[Effect]) -> bool {
