@@ -29,7 +29,8 @@
 //! a slot that it was granted, and tells the scheduler when it likes, or of a brief
 //! answer never. Nobody knows of the job before, so the order of such a history is
 //! under way from the beginning; under a grant that is out of date it comes late. An
-//! agent may have heard of a newer scheduler by orders for other jobs. That the gateway
+//! agent may have heard of a newer scheduler by orders for other jobs. A caller who hangs
+//! up lets the gateway tell the agent, beside the scheduler. That the gateway
 //! is so late that the scheduler repeats its order first, or stops the attempt as a
 //! stranger's, takes a fault: a message that is late, or another scheduler.
 //!
