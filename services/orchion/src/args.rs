@@ -247,6 +247,9 @@ pub(crate) struct Logs {
     /// Only records of this job
     #[arg(long)]
     pub(crate) job: Option<JobName>,
+    /// Only stored records that are younger than this, such as 10m
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    pub(crate) since: Option<Duration>,
     /// At most this many stored records, the newest
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 50, value_parser = values::count)]
     pub(crate) limit: u32,
@@ -316,6 +319,7 @@ mod tests {
         assert!(said("jobs --state done").contains("use one of pending, assigned"));
         assert!(said("logs --level loud").contains("use debug, info, warn or error"));
         assert!(said("run x --deadline 5").contains("write a number and a unit"));
+        assert!(said("logs --since yesterday").contains("write a number and a unit"));
         assert!(
             said("jobs show job-1").contains("must be the id of a job, or the beginning of one")
         );

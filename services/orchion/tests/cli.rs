@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::extract::{Path, Query};
 use axum::http::{HeaderMap, StatusCode};
@@ -42,6 +42,8 @@ impl Gateway {
             )
             .route("/v1/tasks", post(submit))
             .route("/v1/tasks/{id}/stream", get(stream))
+            .route("/v1/tasks/{id}/cancel", post(async || Json(json!({}))))
+            .route("/api/logs", get(logs))
             .route("/api/jobs", get(jobs))
             .route("/api/jobs/{id}", get(job))
             .route("/api/nodes", get(nodes))
@@ -99,8 +101,30 @@ async fn jobs(Query(mut filter): Query<HashMap<String, String>>) -> Response {
     Json(jobs).into_response()
 }
 
+/// The first one had ended before anybody canceled it.
 async fn job(Path(id): Path<String>) -> Json<Value> {
-    Json(json!({"id": id}))
+    let state = match id == JOBS[0] {
+        true => "completed",
+        false => "canceled",
+    };
+    Json(json!({
+        "id": id, "reader": "tasks", "door": "task", "workload": "chat", "model": "tiny",
+        "priority": "interactive", "state": state, "attempt": 1, "created_ms": 1,
+        "deadline_at_ms": 2, "correlation_id": "c", "timeline": {},
+    }))
+}
+
+/// What was asked for, as the text of one record.
+async fn logs(Query(filter): Query<HashMap<String, String>>) -> Json<Value> {
+    let since = filter
+        .get("since")
+        .and_then(|since| since.parse::<u64>().ok());
+    let written = UNIX_EPOCH + Duration::from_millis(since.unwrap_or_default());
+    let ago = since.map(|_| SystemTime::now().duration_since(written).unwrap().as_secs());
+    Json(json!([{
+        "id": JOBS[0], "ts_ms": 1, "level": "info", "source": "test",
+        "message": format!("since {ago:?}"),
+    }]))
 }
 
 async fn nodes(headers: HeaderMap) -> Response {
@@ -356,6 +380,35 @@ fn a_job_is_found_by_the_beginning_of_its_id() {
         code == 66 && shown.contains("orchion jobs"),
         "{code}: {shown}"
     );
+}
+
+#[test]
+fn a_job_that_had_ended_is_not_said_to_be_canceled() {
+    let gateway = Gateway::start();
+    for (job, canceled, remark) in [
+        (JOBS[0], false, "too late: the job is completed"),
+        (JOBS[1], true, "canceled"),
+    ] {
+        let output = gateway.orchion(&["jobs", "cancel", job]);
+        let (_, stderr, code) = said(&output);
+        assert!(code == 0 && stderr.contains(remark), "{stderr}");
+        let output = gateway.orchion(&["jobs", "cancel", job, "--json"]);
+        let document: Value = serde_json::from_str(said(&output).0).unwrap();
+        assert_eq!(document["canceled"], canceled);
+    }
+}
+
+#[test]
+fn logs_are_as_young_as_they_are_wanted() {
+    let gateway = Gateway::start();
+    for (arguments, asked) in [
+        (&["logs"][..], "since None"),
+        (&["logs", "--since", "10m"], "since Some(600)"),
+    ] {
+        let output = gateway.orchion(arguments);
+        let (stdout, stderr, _) = said(&output);
+        assert!(stdout.contains(asked), "{stdout}{stderr}");
+    }
 }
 
 #[test]

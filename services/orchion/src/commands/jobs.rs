@@ -1,7 +1,7 @@
 //! `orchion jobs`.
 
 use orchion_contract::JobId;
-use orchion_contract::job::JobSummary;
+use orchion_contract::job::{JobState, JobSummary};
 use serde_json::{Value, json};
 
 use super::answer::{OnInterrupt, show};
@@ -69,9 +69,15 @@ async fn cancel(context: &Context, id: JobId) -> Result<()> {
     let terminal = context.terminal;
     let path = format!("/v1/tasks/{id}/cancel");
     context.gateway.post(&path, &json!({})).await?;
+    let job: JobSummary = context.gateway.get(&format!("/api/jobs/{id}")).await?;
+    let canceled = job.state == JobState::Canceled;
     if terminal.json {
-        return terminal.document(&json!({ "task_id": id, "canceled": true }));
+        return terminal
+            .document(&json!({ "task_id": id, "canceled": canceled, "state": job.state }));
     }
-    terminal.remark("canceled, unless it had ended before");
+    terminal.remark(&match canceled {
+        true => "canceled".to_owned(),
+        false => format!("too late: the job is {}", job.state),
+    });
     Ok(())
 }

@@ -13,6 +13,7 @@ use super::{Context, named, query, rows};
 use crate::args::Logs;
 use crate::exit::Result;
 use crate::gateway::Gateway;
+use crate::show::units::now_ms;
 use crate::sse::Parser;
 use crate::terminal::Terminal;
 
@@ -33,6 +34,10 @@ pub(super) async fn run(context: &Context, options: Logs) -> Result<()> {
     ];
     let live = format!("/api/logs{}", query(&filter));
     filter.push(("limit", Some(options.limit.to_string())));
+    let since = options
+        .since
+        .map(|ago| now_ms().saturating_sub(millis(ago)));
+    filter.push(("since", since.map(|since| since.to_string())));
     let stored = format!("/api/logs{}", query(&filter));
     let mut seen = Seen::default();
     if !options.follow {
@@ -46,6 +51,10 @@ pub(super) async fn run(context: &Context, options: Logs) -> Result<()> {
         done = follow(context, &stored, &live, &mut seen) => done,
         failure = super::interrupt() => Err(failure?),
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The log records of one job.
