@@ -2,7 +2,7 @@
 
 use crate::UnixMs;
 use crate::id::{JobId, ModelName, NodeId, ReplicaId};
-use crate::job::{JobState, Priority};
+use crate::job::{JobState, JobSummary, Priority};
 use crate::node::EngineKind;
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +90,30 @@ pub struct Explanation {
     /// What was decided, oldest first; for a waiting job the last one is how
     /// every candidate looks now.
     pub decisions: Vec<Decision>,
+}
+
+impl Explanation {
+    /// Of a job of which only history is left: not of its decisions.
+    #[must_use]
+    pub fn of_past(job: &JobSummary) -> Self {
+        let (state, attempts) = (job.state, job.attempt);
+        let summary = match &job.node {
+            Some(node) => format!(
+                "it is {state} at attempt {attempts}, on node {node}; what was decided is not kept any more"
+            ),
+            None => format!("it is {state} and was never placed"),
+        };
+        Self {
+            job: job.id,
+            state,
+            pool: job.model.clone(),
+            priority: job.priority,
+            queue_position: None,
+            predicted_start_ms: None,
+            summary,
+            decisions: Vec::new(),
+        }
+    }
 }
 
 /// One decision about one job.

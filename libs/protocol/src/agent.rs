@@ -59,6 +59,7 @@ impl Running {
             end: None,
             stopped_by: None,
             asker: None,
+            is_granted: false,
         }
     }
 
@@ -97,6 +98,7 @@ impl State {
         planted: Option<Planted>,
     ) -> Option<Reply> {
         let is_brief = self.is_brief;
+        let is_granted = matches!(asker, Some(Asker::Gateway { .. }));
         let us = self.process(to.agent);
         let agent = &mut self.agents[usize::from(to.agent)];
         let obeyed = match planted {
@@ -112,7 +114,7 @@ impl State {
             attempt: attempt.into(),
             instance: wire::instance(meant),
             epoch: obeyed.into(),
-            is_untold: is_brief && matches!(asker, Some(Asker::Gateway { .. })),
+            is_untold: is_brief && is_granted,
         };
         let seat = Seat {
             engine: 0,
@@ -129,6 +131,7 @@ impl State {
                 let asker = asker.filter(|_| is_brief);
                 agent.attempts.push(Running {
                     asker,
+                    is_granted,
                     ..Running::new(attempt)
                 });
                 agent.attempts.sort_by_key(|one| one.attempt);
@@ -242,18 +245,19 @@ impl State {
         };
         let us = self.agent(agent);
         let running = us.attempt(attempt);
-        let (stopped_by, asker) =
-            running.map_or((None, None), |running| (running.stopped_by, running.asker));
+        let (stopped_by, asker, is_granted) = running.map_or((None, None, false), |running| {
+            (running.stopped_by, running.asker, running.is_granted)
+        });
         us.attempts.retain(|running| running.attempt != attempt);
         let is_answer = us.ledger.with(|ledger| {
             let end = wire::attempt_end(end);
             match asker {
                 Some(Asker::Scheduler(_)) => ledger.answered(end, Duration::ZERO),
-                Some(Asker::Gateway { .. }) => {
+                Some(Asker::Gateway { .. }) | None if is_granted => {
                     ledger.granted_ended(end, wire::granted(by), Duration::MAX, Duration::ZERO);
                     false
                 }
-                None => {
+                Some(Asker::Gateway { .. }) | None => {
                     ledger.ended(end, Duration::ZERO);
                     false
                 }

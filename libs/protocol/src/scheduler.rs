@@ -265,6 +265,7 @@ impl State {
 
     /// An agent tells of a job that its gateway has ordered, and that has ended.
     pub(crate) fn granted_ended(&mut self, scheduler: u8, end: End) {
+        let is_brief = self.is_brief;
         let Some(holder) = self.holder_mut(scheduler) else {
             return;
         };
@@ -277,7 +278,10 @@ impl State {
                 failures: 0,
             };
             let mut job = Job::new(record, 0, Phase::Ended);
-            job.held = Held::Due;
+            match is_brief {
+                true => job.held = Held::Due,
+                false => job.touch(),
+            }
             holder.job = Some(job);
         }
     }

@@ -271,6 +271,8 @@ pub(crate) struct Running {
     pub(crate) stopped_by: Option<u8>,
     /// Who waits for the answer to the order.
     pub(crate) asker: Option<Asker>,
+    /// Whether its gateway has ordered it.
+    pub(crate) is_granted: bool,
 }
 
 /// Who waits for the answer to an order.

@@ -260,6 +260,7 @@ pub(crate) fn granted(to: Process) -> Box<Granted> {
             to: Some(to),
             failures: 0,
         }),
+        whole: false,
         prompt_bytes: 0,
         max_tokens: None,
     })

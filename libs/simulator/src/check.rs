@@ -6,7 +6,7 @@ use crate::wire::{Life, Reader, SECOND, Time};
 use orchion_contract::JobId;
 use orchion_contract::lease::SERVICE_TTL_S;
 use orchion_contract::transcript::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// A promise.
@@ -112,8 +112,6 @@ pub(crate) struct Oracle {
     pub(crate) failures: BTreeMap<JobId, u32>,
     /// Jobs that gateways have ordered by themselves, and who took them.
     pub(crate) granted: BTreeMap<JobId, Option<Life>>,
-    /// Those of which their gateways could tell nobody.
-    pub(crate) forsaken: BTreeSet<JobId>,
 }
 
 impl Oracle {

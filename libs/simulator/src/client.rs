@@ -56,6 +56,7 @@ pub(crate) struct Client {
     spec: JobSpec,
     pub(crate) state: State,
     pub(crate) admitted: bool,
+    is_refused: bool,
     /// The first attempt, where its gateway has ordered it.
     ordered: Option<Box<Ordered>>,
     /// The scheduler's epoch under which it has.
@@ -122,6 +123,7 @@ impl Client {
             spec,
             state: State::Away,
             admitted: false,
+            is_refused: false,
             ordered: None,
             epoch: 0,
             is_untold: false,
@@ -149,6 +151,12 @@ impl Client {
             reader: Reader::from_index(from),
             ..Self::new(number, n, random)
         }
+    }
+
+    /// Whether it reads along, for the first time, and was not told that nothing of its
+    /// job is kept.
+    pub(crate) fn is_streamed(&self) -> bool {
+        !self.is_viewer && !self.spec.whole && !self.is_refused
     }
 
     /// Whether nothing more will happen to it.
@@ -301,9 +309,6 @@ impl Client {
             return;
         }
         self.is_telling = false;
-        if self.ordered.is_some() && !self.admitted {
-            net.oracle.forsaken.insert(self.job);
-        }
         if self.is_over() {
             return;
         }
@@ -401,7 +406,7 @@ impl Client {
                     });
                 }
                 self.state = State::Refused;
-                net.oracle.forsaken.insert(self.job);
+                self.is_refused = true;
                 net.counts.refused += 1;
             }
             Outcome::Nobody if net.now < until => {

@@ -12,7 +12,7 @@ use orchion_contract::transcript::{Final, Piece};
 use orchion_contract::{ErrorCode, JobId, NodeId};
 use orchion_scheduler_core::{ClusterState, Holder};
 use orchion_transcript::{Reader, Shown};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A job was placed on this node: not beyond its slots.
 pub(crate) fn capacity(net: &mut Net, state: &ClusterState, node: &NodeId) {
@@ -155,24 +155,38 @@ impl World {
     }
 
     /// History knows of every job that ended at an agent which still lives, also of
-    /// those that nobody told a scheduler of but that agent.
+    /// those that nobody told a scheduler of but that agent; and what was streamed is on
+    /// record, for whoever read along may come back.
     fn judge_history(&mut self, ends: &BTreeMap<JobId, (Box<Final>, Vec<u32>)>) {
         if self.net.oracle.tail_was_lost {
             return;
         }
-        let (granted, forsaken) = (&self.net.oracle.granted, &self.net.oracle.forsaken);
-        let told = granted.iter().filter(|(job, _)| !forsaken.contains(job));
-        let lives = told.filter(|(_, agent)| agent.is_some_and(|agent| self.net.lives(agent)));
-        let mut untold = lives.filter(|(job, _)| {
+        let granted = self.net.oracle.granted.iter();
+        let lives = granted.filter(|(_, agent)| agent.is_some_and(|agent| self.net.lives(agent)));
+        let mut untold = lives.clone().filter(|(job, _)| {
             ends.contains_key(job) && !self.net.server.history.contains_key(job)
         });
-        if let Some((job, _)) = untold.next() {
-            let what = format!(
-                "job {} has ended and history does not know",
-                names::number(*job)
-            );
-            self.net.broken(Property::History, || what);
-        }
+        let streamed = self.clients.iter().filter(|client| client.is_streamed());
+        let streamed: BTreeSet<JobId> = streamed.map(|client| client.job).collect();
+        let mut unrecorded = lives.clone().filter(|(job, _)| {
+            ends.contains_key(job) && streamed.contains(job) && !self.net.server.has_record(**job)
+        });
+        let what = match (untold.next(), unrecorded.next()) {
+            (Some((job, _)), _) => {
+                format!(
+                    "job {} has ended and history does not know",
+                    names::number(*job)
+                )
+            }
+            (None, Some((job, _))) => {
+                format!(
+                    "job {} was streamed and is not on record",
+                    names::number(*job)
+                )
+            }
+            (None, None) => return,
+        };
+        self.net.broken(Property::History, || what);
     }
 
     /// The finals of all transcripts.

@@ -99,8 +99,10 @@ impl Running {
             }
             // It may be known already: whatever there is stands in the store.
             Some(_) => {
+                let submit = caller.submit.insert(Arc::new(submit)).clone();
                 let asked = ask(gateway, &submit).await;
                 let admission = asked.map_err(|error| caller.refused(error, true))?;
+                caller.submit = None;
                 (join(gateway, &admission).await?, Some(admission))
             }
         };
@@ -184,24 +186,33 @@ impl Caller {
 
     /// What a caller is told who is not admitted.
     fn refused(&mut self, error: orchion_bus::Error, is_named: bool) -> Error {
-        // A refused job does not exist; without an answer it may.
-        if matches!(error, orchion_bus::Error::Remote(_)) {
-            self.cancels = false;
+        let is_refusal = matches!(error, orchion_bus::Error::Remote(_));
+        let is_ordered = |submit: &Arc<Submit>| submit.ordered.is_some();
+        if is_refusal || !self.submit.as_ref().is_some_and(is_ordered) {
+            // Nothing is under way of which a scheduler would have to know.
             self.submit = None;
+        }
+        if is_refusal {
+            self.cancels = false;
             return refusal(error, is_named);
         }
+        // Without an answer it may exist.
         refusal(error, is_named).of(self.job)
     }
 }
 
 impl Drop for Caller {
     fn drop(&mut self) {
+        let (gateway, job) = (self.gateway.clone(), self.job);
+        let submit = self.submit.take();
         if self.cancels {
-            tracing::debug!(job.id = %self.job, "the caller of job {} hung up: canceling it", self.job);
-            let under_way = self.submit.take().filter(|submit| submit.ordered.is_some());
-            let sent = self.sent.take();
-            let cancel = hang_up(self.gateway.clone(), self.job, under_way, sent);
+            tracing::debug!(job.id = %job, "the caller of job {job} hung up: canceling it");
+            let under_way = submit.filter(|submit| submit.ordered.is_some());
+            let cancel = hang_up(gateway, job, under_way, self.sent.take());
             self.gateway.tasks.spawn_work("cancel", cancel);
+        } else if let Some(submit) = submit {
+            let submission = async move { go_on(&gateway, &submit).await };
+            self.gateway.tasks.spawn_work("submission", submission);
         }
     }
 }
@@ -305,6 +316,24 @@ async fn ask(
         .await
 }
 
+/// Submits a job whose caller hung up before its admission and wants it to go on. What
+/// is generated already is told of until a scheduler is there, or it is stopped as
+/// nobody's.
+async fn go_on(gateway: &Gateway, submit: &Submit) {
+    let patience = match submit.ordered {
+        Some(_) => Duration::from_millis(submit.spec.deadline_ms),
+        None => gateway.config.patience.get(),
+    };
+    let asked = gateway
+        .bus
+        .ask_patiently(&rpc::SUBMIT, &(), submit, patience);
+    let job = submit.job;
+    // Without its gateway it would end anyhow.
+    if let Some(Err(error)) = gateway.closing.unless_stopped(asked).await {
+        tracing::warn!(%error, job.id = %job, "job {job}, whose caller hung up, was not admitted");
+    }
+}
+
 /// Cancels a job whose caller is gone. Who generates a job that this gateway ordered
 /// is told beside the scheduler.
 async fn hang_up(
@@ -323,7 +352,7 @@ async fn hang_up(
     if let Err(error) = told
         && !is_stopped
     {
-        tracing::warn!(%error, job.id = %job, "job {job} could not be canceled; it goes on to its end");
+        tracing::warn!(%error, job.id = %job, "job {job}, whose caller is gone, could not be canceled; if it exists, it goes on to its end");
     }
 }
 

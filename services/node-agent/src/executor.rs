@@ -123,8 +123,8 @@ impl Executor {
                     let (order, asked) = asked.split();
                     let (reply, attempt) = self.order(order);
                     match attempt {
-                        Some(attempt) if attempt.order.granted_ms.is_some() => {
-                            self.start_granted(attempt, asked);
+                        Some(attempt) if attempt.order.is_untold() => {
+                            self.start_untold(attempt, asked);
                         }
                         Some(attempt) if attempt.is_brief() => self.start_brief(attempt, asked),
                         Some(attempt) => {
@@ -224,7 +224,7 @@ impl Executor {
             attempt: order.attempt,
             instance: order.instance.clone(),
             epoch: order.epoch,
-            is_untold: order.granted_ms.is_some(),
+            is_untold: order.is_untold(),
         };
         let key = RunningAttempt {
             job: order.job,
@@ -272,19 +272,20 @@ impl Executor {
     fn start(&self, attempt: Attempt) {
         let shared = self.0.clone();
         self.0.tasks.spawn_work("attempt", async move {
+            let (began, granted) = (Instant::now(), attempt.granted());
             let (end, told) = attempt.run().await;
-            shared.ended(end.clone());
+            shared.ended(end.clone(), granted, began.elapsed());
             told.tell(end);
         });
     }
 
     /// Its order came from its gateway, which has told nobody and waits for a final
     /// in the transcript, or for word that there is none.
-    fn start_granted(&self, attempt: Attempt, asked: Asked) {
+    fn start_untold(&self, attempt: Attempt, asked: Asked) {
         let shared = self.0.clone();
         self.0.tasks.spawn_work("attempt", async move {
             let began = Instant::now();
-            let (key, order, to) = (attempt.key(), attempt.order.clone(), attempt.assignment());
+            let (key, granted) = (attempt.key(), attempt.granted());
             let mut run = pin!(attempt.run());
             let mut ended = tokio::time::timeout(GRANTED_HELD, &mut run).await.ok();
             let has_answer = ended.is_none();
@@ -297,8 +298,7 @@ impl Executor {
                 None => run.await,
             };
             let is_final = matches!(end.how, AttemptOutcome::Final { .. });
-            let granted = Box::new(Granted::new(&order, to));
-            shared.granted_ended(end.clone(), granted, began.elapsed());
+            shared.ended(end.clone(), granted, began.elapsed());
             if !is_final && !has_answer {
                 let end = Box::new(end.clone());
                 asked.answer(Ok(RunReply::Ended { end })).await;
@@ -322,7 +322,7 @@ impl Executor {
                 Err(_) => {
                     asked.answer(Ok(RunReply::Accepted)).await;
                     let (end, told) = run.await;
-                    shared.ended(end.clone());
+                    shared.ended(end.clone(), None, HELD);
                     (end, told)
                 }
             };
@@ -356,21 +356,17 @@ impl Executor {
 }
 
 impl Shared {
-    /// An attempt has ended, and the scheduler is to be told.
-    fn ended(&self, end: AttemptEnd) {
-        let mut state = self.lock();
-        state.controls.remove(&key_of(&end));
-        state.ledger.ended(end, self.started.elapsed());
-        self.untold.notify_one();
-    }
-
-    /// An attempt has ended that its gateway had ordered.
-    fn granted_ended(&self, end: AttemptEnd, granted: Box<Granted>, took: Duration) {
+    /// An attempt has ended, and the scheduler is to be told; of its job, too, if its
+    /// gateway has ordered it.
+    fn ended(&self, end: AttemptEnd, granted: Option<Box<Granted>>, took: Duration) {
         let mut state = self.lock();
         let before = state.ledger.due();
         state.controls.remove(&key_of(&end));
         let now = self.started.elapsed();
-        state.ledger.granted_ended(end, granted, took, now);
+        match granted {
+            Some(granted) => state.ledger.granted_ended(end, granted, took, now),
+            None => state.ledger.ended(end, now),
+        }
         if state.ledger.due() != before {
             self.untold.notify_one();
         }

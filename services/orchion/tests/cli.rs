@@ -46,6 +46,7 @@ impl Gateway {
             .route("/api/logs", get(logs))
             .route("/api/jobs", get(jobs))
             .route("/api/jobs/{id}", get(job))
+            .route("/api/jobs/{id}/logs", get(async || Json(json!([]))))
             .route("/api/nodes", get(nodes))
             .route("/api/nodes/{id}", get(no_node))
             .route("/version", get(async || Json(json!({"version": "9.9.9"}))));
@@ -102,7 +103,11 @@ async fn jobs(Query(mut filter): Query<HashMap<String, String>>) -> Response {
 }
 
 /// The first one had ended before anybody canceled it.
-async fn job(Path(id): Path<String>) -> Json<Value> {
+async fn job(Path(id): Path<String>) -> Response {
+    if !JOBS.contains(&id.as_str()) {
+        let error = json!({"code": "NOT_FOUND", "message": format!("there is no job {id}")});
+        return (StatusCode::NOT_FOUND, Json(error)).into_response();
+    }
     let state = match id == JOBS[0] {
         true => "completed",
         false => "canceled",
@@ -112,6 +117,7 @@ async fn job(Path(id): Path<String>) -> Json<Value> {
         "priority": "interactive", "state": state, "attempt": 1, "created_ms": 1,
         "deadline_at_ms": 2, "correlation_id": "c", "timeline": {},
     }))
+    .into_response()
 }
 
 /// What was asked for, as the text of one record.
@@ -395,6 +401,17 @@ fn a_job_that_had_ended_is_not_said_to_be_canceled() {
         let output = gateway.orchion(&["jobs", "cancel", job, "--json"]);
         let document: Value = serde_json::from_str(said(&output).0).unwrap();
         assert_eq!(document["canceled"], canceled);
+    }
+}
+
+#[test]
+fn a_job_that_never_was_has_no_log() {
+    let gateway = Gateway::start();
+    let never = "0192aaaa-0000-7000-8000-000000000009";
+    for (job, expected) in [(JOBS[0], 0), (never, 66)] {
+        let output = gateway.orchion(&["jobs", "logs", job]);
+        let (_, stderr, code) = said(&output);
+        assert_eq!(code, expected, "{stderr}");
     }
 }
 

@@ -31,11 +31,18 @@ pub struct RunOrder {
     pub remaining_ms: u64,
     /// Ties messages, logs and answers together.
     pub correlation_id: String,
-    /// When the gateway took the job that gives this order by itself and tells
-    /// nobody, where it waits for a whole answer: a final that comes soon takes the
-    /// place of the answer to the order.
+    /// When the gateway took the job that gives this order by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub granted_ms: Option<UnixMs>,
+}
+
+impl RunOrder {
+    /// Whether its gateway has told nobody yet: it waits for a whole answer, and a final
+    /// that comes soon takes the place of the answer to the order.
+    #[must_use]
+    pub fn is_untold(&self) -> bool {
+        self.granted_ms.is_some() && self.spec.whole
+    }
 }
 
 /// The agent's answer to a [`RunOrder`].

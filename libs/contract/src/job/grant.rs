@@ -87,7 +87,7 @@ impl Grant {
             replica: self.to.replica.clone(),
             epoch,
             remaining_ms: spec.deadline_ms,
-            granted_ms: spec.whole.then_some(now),
+            granted_ms: Some(now),
             spec,
             prefix_by: None,
             correlation_id: submit.correlation_id.clone(),
@@ -115,12 +115,15 @@ pub enum Declined {
     Nobody,
 }
 
-/// A job of which nobody but its gateway and its agent knew, for whoever is told
+/// A job of which nobody but its gateway and its agent may know, for whoever is told
 /// of its end.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Granted {
     /// As it would have been on record, without what it computes.
     pub job: Job,
+    /// Whether its answer is wanted whole: who has read it need not come back.
+    #[serde(default)]
+    pub whole: bool,
     /// Size of the request, in bytes.
     pub prompt_bytes: u64,
     /// Most tokens to generate.
@@ -156,6 +159,7 @@ impl Granted {
         };
         Self {
             job,
+            whole: spec.whole,
             prompt_bytes: spec.body_bytes(),
             max_tokens: spec.max_tokens,
         }

@@ -74,7 +74,7 @@ async fn such_chats_go_on_while_there_is_no_scheduler_and_the_next_one_hears_of_
 }
 
 #[tokio::test]
-async fn a_streamed_one_is_shown_without_a_scheduler_and_dated_by_its_order() {
+async fn a_streamed_one_is_shown_without_a_scheduler_and_its_agent_tells_the_next_one() {
     let _alone = alone().await;
     let mut cluster = Cluster::builder().start().await;
     let gateway = cluster.gateway(0);
@@ -86,13 +86,22 @@ async fn a_streamed_one_is_shown_without_a_scheduler_and_dated_by_its_order() {
     let job = stream.headers["x-orchion-job"].to_str().unwrap().to_owned();
     let events = stream.collect().await.unwrap();
     assert_eq!(events.last().unwrap().data, "[DONE]");
+    // Its gateway would tell, too.
+    cluster.gateways[0].kill();
     cluster.heal().await;
-    let job = ended(&gateway, &job).await;
-    assert_eq!(job["state"], "completed", "{job:#}");
-    let times = &job["timeline"];
-    let at = |what: &str| times[what].as_u64().unwrap();
-    assert!(at("queued_ms") <= at("started_ms"), "{times:#}");
-    assert!(at("assigned_ms") <= at("started_ms"), "{times:#}");
+    let gateway = cluster.gateway(0);
+    // It is on record by then: the one after that knows it as well.
+    for _ in 0..2 {
+        let told = ended(&gateway, &job).await;
+        assert_eq!(told["state"], "completed", "{told:#}");
+        let output = told["output"].as_str().unwrap_or_default();
+        assert!(!output.is_empty(), "{told:#}");
+        let at = |what: &str| told["timeline"][what].as_u64().unwrap();
+        assert!(at("queued_ms") <= at("started_ms"), "{told:#}");
+        assert!(at("assigned_ms") <= at("started_ms"), "{told:#}");
+        cluster.schedulers[0].kill();
+        cluster.heal().await;
+    }
 }
 
 #[tokio::test]

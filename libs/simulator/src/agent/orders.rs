@@ -14,7 +14,7 @@ impl Agent {
             attempt: order.attempt,
             instance: order.instance.clone(),
             epoch: order.epoch,
-            is_untold: order.granted_ms.is_some(),
+            is_untold: order.is_untold(),
         };
         if net.has(Mutant::EpochIgnored) {
             facts.epoch = u64::MAX;
@@ -73,7 +73,7 @@ impl Agent {
             self.answer(net, (from, op), facts.job, reply);
             return;
         };
-        if net.oracle.granted.contains_key(&facts.job) && facts.attempt == 1 {
+        if order.granted_ms.is_some() {
             net.oracle.granted.insert(facts.job, Some(self.life));
         }
         if order.spec.whole {
@@ -107,7 +107,7 @@ impl Agent {
         };
         let (run, reader, first) = (self.runs, names::life(&order.reader), order.attempt <= 1);
         let deadline = order.remaining_ms * MS;
-        let is_granted = order.granted_ms.is_some();
+        let is_untold = order.is_untold();
         let attempt = Attempt {
             run,
             reader,
@@ -135,7 +135,7 @@ impl Agent {
             Purpose::Attempt(key, run, Work::Deadline),
         );
         if asker.is_some() {
-            let held = if is_granted { GRANTED } else { HELD };
+            let held = if is_untold { GRANTED } else { HELD };
             net.later(self.life, held, Purpose::Attempt(key, run, Work::Accept));
         }
         if first {

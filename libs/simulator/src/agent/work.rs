@@ -309,7 +309,8 @@ impl Agent {
             self.answer(net, to, end.job, RunReply::Ended { end });
         }
         let took = span(net.now - attempt.began);
-        net.counts.untold += u64::from(is_final && took < GRANTED_TELLS_AFTER);
+        let is_untold = attempt.order.spec.whole && took < GRANTED_TELLS_AFTER;
+        net.counts.untold += u64::from(is_final && is_untold);
         if is_final && net.has(Mutant::GrantedEndUntold) {
             self.ledger.ended(end.clone(), age);
             self.ledger.acknowledged(&[end], age);

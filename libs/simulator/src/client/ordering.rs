@@ -76,8 +76,8 @@ impl Client {
     ) {
         match outcome {
             Outcome::Said(Said::Admission(Err(_))) => {
+                self.is_refused = true;
                 net.counts.refused += 1;
-                net.oracle.forsaken.insert(self.job);
             }
             Outcome::Said(_) => self.admitted = true,
             Outcome::Nobody if net.now < until => {
@@ -87,10 +87,8 @@ impl Client {
             Outcome::Answer(_) | Outcome::TimedOut if net.now < until => {
                 self.ask(net, gateway, until);
             }
-            // Nobody is there.
-            Outcome::Answer(_) | Outcome::TimedOut | Outcome::Nobody => {
-                net.oracle.forsaken.insert(self.job);
-            }
+            // Nobody is there: its agent tells.
+            Outcome::Answer(_) | Outcome::TimedOut | Outcome::Nobody => {}
         }
     }
 }

@@ -212,20 +212,25 @@ pub(crate) enum Known {
 /// # Errors
 /// When there was never one of this id, or the scheduler is away.
 pub(crate) async fn known(gateway: &Gateway, job: JobId) -> Result<Known> {
-    let error = match summary(gateway, job).await {
-        Ok(summary) => return Ok(Known::Record(Box::new(summary))),
-        Err(error) => error,
-    };
+    match summary(gateway, job).await {
+        Ok(summary) => Ok(Known::Record(Box::new(summary))),
+        Err(error) => Ok(Known::Past(Box::new(past(gateway, job, error).await?))),
+    }
+}
+
+/// What history kept of a job that the scheduler does not know.
+///
+/// # Errors
+/// What the scheduler said, when it is away or history does not know the job either.
+pub(crate) async fn past(gateway: &Gateway, job: JobId, error: Error) -> Result<JobSummary> {
     if !matches!(error.0.code, ErrorCode::NotFound | ErrorCode::Gone) {
         return Err(error);
     }
-    match gateway.bus.ask(&rpc::PAST_JOB, &(), &job, HISTORY).await {
-        Ok(past) => Ok(Known::Past(Box::new(past))),
-        Err(missing) => {
-            tracing::debug!(%missing, job.id = %job, "history says nothing of job {job}");
-            Err(error)
-        }
-    }
+    let past = gateway.bus.ask(&rpc::PAST_JOB, &(), &job, HISTORY).await;
+    past.map_err(|missing| {
+        tracing::debug!(%missing, job.id = %job, "history says nothing of job {job}");
+        error
+    })
 }
 
 /// One open job, or one that ended a short while ago.

@@ -289,15 +289,18 @@ pub(crate) async fn events(
     responses(
         (status = 200, description = "The decisions, oldest first", body = Explanation),
         (status = 400, description = "This can be no task's id", body = ErrorBody),
-        (status = 404, description = "No such task, or it ended too long ago", body = ErrorBody),
+        (status = 404, description = "No such task", body = ErrorBody),
     ))]
 pub(crate) async fn explain(
     State(gateway): State<Arc<Gateway>>,
     Path(id): Path<String>,
 ) -> Result<Json<Explanation>> {
     let job = job_id(&id)?;
-    let explained = jobs::ask(&gateway, &rpc::EXPLAIN_JOB, job, &job).await;
-    explained.map(Json)
+    let explained = match jobs::ask(&gateway, &rpc::EXPLAIN_JOB, job, &job).await {
+        Ok(explained) => explained,
+        Err(error) => Explanation::of_past(&jobs::past(&gateway, job, error).await?),
+    };
+    Ok(Json(explained))
 }
 
 /// Where the caller wants to go on; `None` at the beginning.

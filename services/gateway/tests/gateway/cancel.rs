@@ -1,6 +1,7 @@
 //! A caller who hangs up ends the chat, at whatever moment.
 
 use orchion_contract::job::CancelReason;
+use orchion_contract::rpc::SUBMIT;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -14,7 +15,12 @@ pub(crate) async fn ask(gateway: &Running, stream: bool) -> TcpStream {
 }
 
 /// The same with a query and more headers.
-async fn ask_with(gateway: &Running, stream: bool, query: &str, headers: &str) -> TcpStream {
+pub(crate) async fn ask_with(
+    gateway: &Running,
+    stream: bool,
+    query: &str,
+    headers: &str,
+) -> TcpStream {
     let mut socket = TcpStream::connect(gateway.address()).await.unwrap();
     let body = chat(stream).to_string();
     let head = format!("POST /v1/chat/completions{query} HTTP/1.1\r\nhost: localhost\r\n{headers}");
@@ -64,13 +70,13 @@ async fn not_when_it_is_switched_off() {
         .gateway_with(|config| config.gateway.cancel_on_disconnect = false)
         .await;
     let conn = ask(&gateway, false).await;
-    cluster.submitted().await;
+    let first = cluster.submitted().await.job;
     drop(conn);
     // A second chat that is answered shows that the first one's end was seen.
     let body = chat(false);
     let asked = gateway.http.post("/v1/chat/completions", &body);
     let told = async {
-        let submit = cluster.submitted().await;
+        let submit = cluster.submitted_beside(first).await;
         cluster.agent(&submit).completes().await;
     };
     let (answer, ()) = tokio::join!(asked, told);
@@ -94,7 +100,7 @@ async fn the_caller_switches_it_for_one_chat_by_query_or_by_naming_it() {
         drop(conn);
         // A chat that is canceled after it shows that its end was seen.
         let marker = ask(&gateway, true).await;
-        let after = cluster.submitted().await;
+        let after = cluster.submitted_beside(submit.job).await;
         drop(marker);
         let canceled = cluster.canceled().await.job;
         if cancels {
@@ -105,6 +111,26 @@ async fn the_caller_switches_it_for_one_chat_by_query_or_by_naming_it() {
         }
     }
     assert!(cluster.has_no_cancel());
+}
+
+#[tokio::test]
+async fn who_wants_it_to_go_on_may_hang_up_before_it_is_admitted() {
+    for (query, headers) in [
+        ("?cancel_on_disconnect=false", ""),
+        ("", "idempotency-key: k\r\n"),
+    ] {
+        let mut cluster = Cluster::without_scheduler().await;
+        let gateway = cluster.gateway().await;
+        let asked = async {
+            let connection = ask_with(&gateway, true, query, headers).await;
+            cluster.next_question(SUBMIT.pattern()).await;
+            drop(connection);
+        };
+        asked.await;
+        cluster.play_scheduler().await;
+        cluster.submitted().await;
+        assert!(cluster.has_no_cancel());
+    }
 }
 
 #[tokio::test]

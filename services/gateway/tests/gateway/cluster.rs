@@ -111,6 +111,17 @@ impl Cluster {
         soon("a submission", self.submitted.recv()).await
     }
 
+    /// The next one that is another: who hangs up before the answer leaves it to be
+    /// submitted once more.
+    pub(crate) async fn submitted_beside(&mut self, job: JobId) -> Submit {
+        loop {
+            let submit = self.submitted().await;
+            if submit.job != job {
+                return submit;
+            }
+        }
+    }
+
     /// The next order to cancel.
     pub(crate) async fn canceled(&mut self) -> CancelJob {
         soon("an order to cancel", self.canceled.recv()).await

@@ -24,6 +24,11 @@ async fn the_stream_of_an_expired_job_says_what_is_still_known() {
             false => Err(ErrorBody::new(ErrorCode::NotFound, "not in history")),
         })
         .await;
+    cluster
+        .answer(rpc::EXPLAIN_JOB, |_| {
+            Err(ErrorBody::new(ErrorCode::NotFound, "not known"))
+        })
+        .await;
     for path in ["stream", "events"] {
         let path = format!("/v1/tasks/{}/{path}", submit.job);
         let answer = gateway.http.get(&path).await.unwrap();
@@ -46,9 +51,16 @@ async fn the_stream_of_an_expired_job_says_what_is_still_known() {
         (&true.into(), &"completed".into())
     );
     assert_eq!(view.get("output"), None);
+    let why = format!("/v1/tasks/{}/explain", submit.job);
+    let why: Value = gateway.http.get(&why).await.unwrap().json();
+    assert_eq!(why["state"], "completed");
+    let summary = why["summary"].as_str().unwrap();
+    assert!(summary.starts_with("it is completed"), "{summary}");
     // What never was is not found, though history was asked.
-    let never = format!("/v1/tasks/{UNKNOWN}/stream");
-    assert_eq!(gateway.http.get(&never).await.unwrap().status, 404);
+    for what in ["stream", "explain"] {
+        let never = format!("/v1/tasks/{UNKNOWN}/{what}");
+        assert_eq!(gateway.http.get(&never).await.unwrap().status, 404);
+    }
 }
 
 #[tokio::test]

@@ -282,7 +282,7 @@ async fn a_stream_is_told_of_beside_its_order() {
         (order, submit)
     };
     let (stream, (order, submit)) = tokio::join!(asked, told);
-    assert_eq!(order.granted_ms, None, "everybody knows of it");
+    assert!(!order.is_untold(), "everybody knows of it");
     assert_eq!(declined(submit), None);
     stream.unwrap().collect().await.unwrap();
 }
@@ -340,6 +340,28 @@ async fn an_agent_hears_that_its_caller_hung_up_without_a_scheduler() {
             (stop.job, stop.attempt, stop.epoch, stop.reason),
             (order.job, 1, 9, CancelReason::Disconnect)
         );
+        return;
+    }
+    panic!("the gateway does not use its grant");
+}
+
+#[tokio::test]
+async fn one_that_is_to_go_on_without_its_caller_is_told_when_there_is_a_scheduler() {
+    let (mut scene, _) = Scene::without_scheduler().await;
+    scene.grant("alpha", 10_000, 60_000).await;
+    let query = "?cancel_on_disconnect=false";
+    for _ in 0..TRIES {
+        let connection = crate::cancel::ask_with(&scene.gateway, true, query, "").await;
+        let order = tokio::time::timeout(SHORT, scene.orders.next()).await;
+        drop(connection);
+        let Ok(order) = order else { continue };
+        let order: RunOrder = serde_json::from_slice(&order.unwrap().payload).unwrap();
+        // Longer than a caller would have been kept waiting.
+        tokio::time::sleep(SHORT).await;
+        scene.cluster.play_scheduler().await;
+        let submit = scene.cluster.submitted().await;
+        assert_eq!(submit.job, order.job);
+        assert!(submit.ordered.is_some() && scene.cluster.has_no_cancel());
         return;
     }
     panic!("the gateway does not use its grant");

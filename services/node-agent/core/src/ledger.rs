@@ -214,8 +214,8 @@ impl Ledger {
     }
 
     /// An attempt has ended, `took` after its order, of which nobody but its gateway
-    /// may know. A final that came before the gateway would tell waits for others, to
-    /// be told with them.
+    /// may know. A final that came before the gateway told waits for others, to be told
+    /// with them.
     pub fn granted_ended(
         &mut self,
         end: AttemptEnd,
@@ -224,7 +224,8 @@ impl Ledger {
         now: Duration,
     ) {
         let is_final = matches!(end.how, AttemptOutcome::Final { .. });
-        let wait = match is_final && took < GRANTED_TELLS_AFTER {
+        let is_untold = granted.whole && took < GRANTED_TELLS_AFTER;
+        let wait = match is_final && is_untold {
             true => GATHERED,
             false => Duration::ZERO,
         };

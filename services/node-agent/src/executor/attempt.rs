@@ -6,7 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use orchion_contract::job::{Assignment, AttemptEnd, AttemptOutcome, JobEnd, Outcome, RunOrder};
+use orchion_contract::job::{
+    Assignment, AttemptEnd, AttemptOutcome, Granted, JobEnd, Outcome, RunOrder,
+};
 use orchion_contract::node::RunningAttempt;
 use orchion_contract::subjects::TRANSCRIPT;
 use orchion_contract::transcript::Final;
@@ -77,16 +79,17 @@ impl Attempt {
         }
     }
 
-    /// Where it runs, since its gateway has ordered it.
-    pub(super) fn assignment(&self) -> Assignment {
+    /// Its job, if its gateway has ordered it: nobody else may know of it.
+    pub(super) fn granted(&self) -> Option<Box<Granted>> {
         let replica = &self.place.replica;
-        Assignment {
+        let to = Assignment {
             node: self.shared.node.clone(),
             instance: self.shared.instance.clone(),
             replica: replica.id.clone(),
             engine: replica.engine.clone(),
-            at_ms: self.order.granted_ms.unwrap_or(self.started_ms),
-        }
+            at_ms: self.order.granted_ms?,
+        };
+        Some(Box::new(Granted::new(&self.order, to)))
     }
 
     /// Runs it to its end.

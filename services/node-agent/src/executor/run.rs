@@ -145,7 +145,10 @@ impl<'a> Run<'a> {
             self.chain.restart(engine);
         }
         if !pieces.is_empty() {
-            self.first_token_ms.get_or_insert_with(unix_ms);
+            // Of an answer in one body nobody saw the first token.
+            if !self.attempt.is_brief() {
+                self.first_token_ms.get_or_insert_with(unix_ms);
+            }
             for piece in pieces.drain(..) {
                 self.chain.push(piece);
             }

@@ -61,6 +61,10 @@ fn millis(time: Duration) -> u64 {
 pub(super) async fn of_job(context: &Context, id: JobId) -> Result<()> {
     let path = format!("/api/jobs/{id}/logs");
     let records = stored_at(&context.gateway, &path).await?;
+    if records.is_empty() {
+        // There may be no such job.
+        let _: Value = context.gateway.get(&format!("/api/jobs/{id}")).await?;
+    }
     if records.is_empty() && !context.terminal.json {
         context.terminal.remark(
             "no log record names this job; one that runs smoothly is logged at level debug only",

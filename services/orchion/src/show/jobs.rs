@@ -1,7 +1,7 @@
 //! Jobs on the terminal.
 
 use anstyle::Style;
-use orchion_contract::job::{JobState, JobSummary};
+use orchion_contract::job::{JobState, JobSummary, Timeline};
 
 use super::table::{Cell, Table, pairs};
 use super::units::{ago, span};
@@ -55,6 +55,7 @@ pub(crate) fn detail(job: &JobSummary, now_ms: u64, colour: bool) -> String {
             ("attempt", job.attempt.to_string()),
             ("created", ago(job.created_ms, now_ms)),
             ("took", took(job)),
+            ("timeline", timeline(&job.timeline)),
             ("tokens", usage.unwrap_or_default()),
             ("finished by", finish.unwrap_or_default()),
             ("remark", remark(job)),
@@ -62,6 +63,24 @@ pub(crate) fn detail(job: &JobSummary, now_ms: u64, colour: bool) -> String {
         ],
         colour,
     )
+}
+
+/// What happened when, from the admission on.
+fn timeline(times: &Timeline) -> String {
+    let Some(began) = times.queued_ms else {
+        return String::new();
+    };
+    let steps = [
+        ("assigned", times.assigned_ms),
+        ("started", times.started_ms),
+        ("first token", times.first_token_ms),
+        ("ended", times.ended_ms),
+    ];
+    let shown = steps.into_iter().filter_map(|(step, at)| {
+        let after = span(at?.saturating_sub(began));
+        Some(format!("{step} +{after}"))
+    });
+    shown.collect::<Vec<_>>().join(", ")
 }
 
 /// From admission to end.
@@ -128,7 +147,10 @@ mod tests {
             job(
                 2,
                 "completed",
-                json!({"node": "pi", "attempt": 2, "end": {
+                json!({"node": "pi", "attempt": 2, "timeline": {
+                    "queued_ms": 10_000, "assigned_ms": 10_002, "started_ms": 10_003,
+                    "ended_ms": 14_200,
+                }, "end": {
                     "outcome": "completed", "at_ms": 14_200, "finish_reason": "stop",
                     "usage": {"prompt_tokens": 9, "completion_tokens": 120},
                     "continued": {"strategy": "continue", "from_index": 44, "verified": true},
@@ -157,6 +179,7 @@ mod tests {
         attempt      2
         created      1m ago
         took         4.2s
+        timeline     assigned +2ms, started +3ms, ended +4.2s
         tokens       9 in, 120 out
         finished by  stop
         remark       went on at piece 44 in attempt 2

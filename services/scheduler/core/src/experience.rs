@@ -78,8 +78,10 @@ struct Pool {
     all: Paces,
     lengths: Lengths,
     bytes_per_token: Ratio,
-    /// Fastest generation of any replica, in tokens per millisecond.
-    fastest: f64,
+    /// The replica that generates fastest, and its tokens per millisecond.
+    fastest: Option<(ReplicaKey, f64)>,
+    /// What that was when others were compared with it last.
+    compared: f64,
     /// How far a job's length is from what was predicted, in milliseconds.
     deviation_ms: Option<f64>,
 }
@@ -114,9 +116,38 @@ impl Paces {
     }
 }
 
+impl Pool {
+    /// A replica generates at this rate now. Returns whether the fastest one is faster
+    /// or slower than before by so much that others have to be compared anew.
+    fn generates(&mut self, replica: &ReplicaKey, rate: Option<f64>) -> bool {
+        let known = self.fastest.as_ref();
+        let is_fastest = known.is_some_and(|(fastest, _)| fastest == replica);
+        match rate.filter(|rate| known.is_none_or(|(_, fastest)| rate >= fastest)) {
+            Some(rate) => self.fastest = Some((replica.clone(), rate)),
+            None if is_fastest => self.look_for_fastest(),
+            None => return false,
+        }
+        let rate = self.fastest.as_ref().map_or(0.0, |(_, rate)| *rate);
+        let is_other = rate > self.compared * 1.1 || rate < self.compared * 0.9;
+        if is_other {
+            self.compared = rate;
+        }
+        is_other
+    }
+
+    fn look_for_fastest(&mut self) {
+        let rates = self.replicas.iter().filter_map(|(key, known)| {
+            let rate = known.paces.pace()?.decode_rate()?;
+            Some((key, rate))
+        });
+        let fastest = rates.max_by(|(_, one), (_, other)| one.total_cmp(other));
+        self.fastest = fastest.map(|(key, rate)| (key.clone(), rate));
+    }
+}
+
 impl Experience {
-    /// Learns from a job that ended with an answer. Returns whether a replica
-    /// was faster than all before by so much that others may be slow now.
+    /// Learns from a job that ended with an answer. Returns whether other replicas
+    /// may be slow now that were not before, or not any more.
     pub fn learn(&mut self, lesson: &Lesson<'_>) -> bool {
         let predicted = self.service_ms(lesson.model, lesson.replica, &lesson.demand);
         let pool = self.pools.entry(lesson.model.clone()).or_default();
@@ -129,11 +160,7 @@ impl Experience {
         }
         known.paces.learn(lesson);
         let rate = known.paces.pace().and_then(Pace::decode_rate);
-        let rate = rate.unwrap_or_default();
-        let outrun = rate > pool.fastest * 1.1;
-        if outrun {
-            pool.fastest = rate;
-        }
+        let is_other = pool.generates(lesson.replica, rate);
         pool.all.learn(lesson);
         pool.lengths
             .learn(lesson.usage.completion_tokens, lesson.demand.max_tokens);
@@ -148,7 +175,7 @@ impl Experience {
             let known = pool.deviation_ms.get_or_insert(off);
             *known += WEIGHT * (off - *known);
         }
-        outrun
+        is_other
     }
 
     /// Tokens of a prompt, estimated.
@@ -275,19 +302,17 @@ impl Experience {
         };
         let known = pool.replicas.get(replica);
         let rate = known.and_then(|known| known.paces.pace()?.decode_rate());
-        rate.is_some_and(|rate| rate < pool.fastest * share)
+        rate.is_some_and(|rate| rate < pool.compared * share)
     }
 
-    /// Forgets a replica that is gone for good.
-    pub fn forget(&mut self, model: &ModelName, replica: &ReplicaKey) {
+    /// Forgets a replica that is gone for good. Returns whether others may not be slow
+    /// any more.
+    pub fn forget(&mut self, model: &ModelName, replica: &ReplicaKey) -> bool {
         let Some(pool) = self.pools.get_mut(model) else {
-            return;
+            return false;
         };
         pool.replicas.remove(replica);
-        let rates = pool.replicas.values();
-        pool.fastest = rates
-            .filter_map(|known| known.paces.pace()?.decode_rate())
-            .fold(0.0, f64::max);
+        pool.generates(replica, None)
     }
 
     /// Bytes of a prompt that make a token.

@@ -421,6 +421,12 @@ impl ClusterState {
         let known = self.nodes.remove(id);
         self.unindex(id, known.as_ref());
         self.look_at_jobs_of(id);
+        for view in known.iter().flat_map(|node| node.replicas.values()) {
+            let (model, key) = (&view.replica.model, (id.clone(), view.replica.id.clone()));
+            if self.experience.forget(model, &key) {
+                self.rank_all(model);
+            }
+        }
     }
 
     /// What an agent reports of its load.

@@ -252,6 +252,7 @@ fn granted(job: JobId) -> Box<Granted> {
     };
     Box::new(Granted {
         job,
+        whole: true,
         prompt_bytes: 1,
         max_tokens: None,
     })
@@ -297,4 +298,19 @@ fn ends_that_only_gateways_know_are_told_together_and_others_at_once() {
     assert_eq!((ends.len(), jobs), (2, vec![one]));
     ledger.acknowledged(&ends, now);
     assert_eq!((ledger.due(), ledger.granted(&ends).len()), (None, 0));
+}
+
+#[test]
+fn the_end_of_a_granted_stream_is_told_at_once_with_its_job() {
+    let (mut ledger, job) = (ledger(), JobId::now());
+    ledger.order(&order(job, 1), Some(SEAT));
+    assert_eq!(ledger.in_hand().len(), 1, "its gateway has told of it");
+    let now = Duration::from_secs(1);
+    let streamed = Box::new(Granted {
+        whole: false,
+        ..*granted(job)
+    });
+    ledger.granted_ended(completed(job), streamed, Duration::ZERO, now);
+    assert_eq!(ledger.due(), Some(now));
+    assert_eq!(ledger.granted(&ledger.untold(10)).len(), 1);
 }

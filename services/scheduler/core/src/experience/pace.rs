@@ -5,6 +5,8 @@ use crate::num::f64_of;
 
 /// What of an observation is left after the next one.
 const KEEP: f64 = 0.8;
+/// What is taken for less than a millisecond: clocks are read in whole ones.
+const INSTANT_MS: f64 = 0.5;
 
 /// A rate as two sums that fade: long jobs weigh more than short ones, and
 /// predictions of sums are right.
@@ -29,6 +31,8 @@ impl Ratio {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pace {
     jobs: u32,
+    /// Whether the first token of any of them was seen.
+    has_seen: bool,
     prefill: Ratio,
     decode: Ratio,
     /// Milliseconds beside the agent's own: order, first step, telling the end.
@@ -42,16 +46,25 @@ impl Pace {
     }
 
     pub(super) fn learn(&mut self, lesson: &Lesson<'_>) {
-        let times = &lesson.times;
-        let (Some(started), Some(first), Some(ended)) =
-            (times.started_ms, times.first_token_ms, times.ended_ms)
-        else {
+        let (times, usage) = (&lesson.times, &lesson.usage);
+        let tokens = usage.completion_tokens;
+        let (Some(started), Some(ended)) = (times.started_ms, times.ended_ms) else {
             return;
         };
-        let usage = &lesson.usage;
-        if first < started || ended < first || usage.completion_tokens == 0 {
+        if ended < started || tokens == 0 {
             return;
         }
+        let first = match times.first_token_ms {
+            Some(first) => first,
+            // It came in one body, prompt and answer in one time.
+            None if self.has_seen => return,
+            // Until more is known, each token has taken the same, the first one too.
+            None => started + (ended - started) / tokens,
+        };
+        if first < started || ended < first {
+            return;
+        }
+        self.has_seen |= times.first_token_ms.is_some();
         self.jobs = self.jobs.saturating_add(1);
         let (prefill_ms, decode_ms) = (first - started, ended - first);
         // Over the whole prompt, cached parts too: how much of the next one will be
@@ -60,8 +73,10 @@ impl Pace {
             .add(f64_of(usage.prompt_tokens), f64_of(prefill_ms));
         self.first_token.add(f64_of(prefill_ms), 1.0);
         // The first token comes with the prompt.
-        self.decode
-            .add(f64_of(usage.completion_tokens - 1), f64_of(decode_ms));
+        if tokens > 1 {
+            self.decode
+                .add(f64_of(tokens - 1), f64_of(decode_ms).max(INSTANT_MS));
+        }
         if let Some(took) = lesson.took_ms {
             self.overhead
                 .add(f64_of(took.saturating_sub(ended - started)), 1.0);

@@ -1,9 +1,11 @@
 //! Jobs whose gateways have ordered their first attempts by themselves.
 
-use super::{Holder, Open};
+use super::{Holder, Open, RECORD_WAITS};
 use crate::report::Decided;
 use crate::{Demand, Effect, Now, Phase, Reply, Token};
-use orchion_contract::job::{Assignment, AttemptEnd, AttemptOutcome, Declined, Granted, Ordered};
+use orchion_contract::job::{
+    Assignment, AttemptEnd, AttemptOutcome, Declined, GRANTED_TELLS_AFTER, Granted, JobEnd, Ordered,
+};
 use orchion_contract::placement::DecisionOutcome;
 use orchion_contract::{JobId, UnixMs};
 use std::collections::BTreeSet;
@@ -25,6 +27,14 @@ pub(super) fn ordered_ms(ordered: &Ordered, now: UnixMs) -> UnixMs {
         Some(0..=HEARD_WITHIN_MS) => at_ms,
         Some(_) | None => now,
     }
+}
+
+/// Whether the record of a job that has ended before anybody heard of it is written:
+/// it would have been before its end, had there been a scheduler.
+fn needs_record(granted: &Granted, end: &JobEnd) -> bool {
+    let times = end.times.started_ms.zip(end.times.ended_ms);
+    let took = times.map_or(0, |(started, ended)| ended.saturating_sub(started));
+    !granted.whole || Duration::from_millis(took) > GRANTED_TELLS_AFTER + RECORD_WAITS
 }
 
 impl Holder {
@@ -76,25 +86,28 @@ impl Holder {
         self.early.push_back((id, reply));
     }
 
-    /// A job has ended of which its gateway may not have told. Returns it where no
-    /// record knows of it: its agent must not forget it before history does.
+    /// A job has ended of which its gateway may not have told. Returns it while no
+    /// record knows of it: its agent must not forget it before history knows, and a
+    /// record where there has to be one.
     pub(super) fn granted_ended(&mut self, granted: Granted, ends: &[AttemptEnd]) -> Option<JobId> {
-        let Granted {
-            job,
-            prompt_bytes,
-            max_tokens,
-        } = granted;
-        let (id, at) = (job.id, self.at);
+        let (id, at) = (granted.job.id, self.at);
         let end = ends.iter().find(|end| end.job == id);
         let Some(AttemptOutcome::Final { end }) = end.map(|end| &end.how) else {
             return None;
         };
+        let needs_record = needs_record(&granted, end);
+        let Granted {
+            job,
+            whole: _,
+            prompt_bytes,
+            max_tokens,
+        } = granted;
         if let Some(gateway) = &job.gateway {
             self.granting.wants(gateway, &job.model, at.now);
         }
         if self.state.job(&id).is_some() || self.ended.contains_key(&id) {
             let open = self.open.get(&id);
-            return open.is_some_and(|open| open.is_unrecorded()).then_some(id);
+            return open.is_some_and(|open| !open.is_kept()).then_some(id);
         }
         let demand = Demand {
             prompt_bytes,
@@ -102,7 +115,7 @@ impl Holder {
             expected_tokens: None,
         };
         let mut open = Open::new(0);
-        open.held = Some(at.now);
+        open.held = (!needs_record).then_some(at.now);
         self.open.insert(id, open);
         self.state.insert(job, at.now, at.now);
         self.state.update(&id, |job| {

@@ -54,6 +54,11 @@ impl Open {
     pub(super) fn is_unrecorded(&self) -> bool {
         self.held.is_some() && self.written.is_none()
     }
+
+    /// Whether whoever takes over finds all that there has to be of the job.
+    pub(super) fn is_kept(&self) -> bool {
+        self.told && self.is_unrecorded() || self.ledger.is_stored()
+    }
 }
 
 impl Holder {
@@ -65,10 +70,14 @@ impl Holder {
     }
 
     pub(super) fn told(&mut self, id: &JobId) {
+        let mut is_kept = true;
         if let Some(open) = self.open.get_mut(id) {
             open.told = true;
+            is_kept = open.is_kept();
         }
-        self.tellers_are_told(id);
+        if is_kept {
+            self.tellers_are_told(id);
+        }
         self.touch(id);
     }
 
@@ -275,10 +284,17 @@ impl Holder {
         let Some(open) = self.open.get(id) else {
             return;
         };
-        if !open.ledger.is_clean() {
+        let (is_kept, is_clean) = (open.told && open.is_kept(), open.ledger.is_clean());
+        if is_kept {
+            self.tellers_are_told(id);
+        }
+        if !is_clean {
             self.touched.insert(*id);
             return;
         }
+        let Some(open) = self.open.get(id) else {
+            return;
+        };
         match self.state.job(id).map(|job| job.phase) {
             Some(Phase::Opening) if !self.waits_for_mark(id) => self.order(id),
             Some(

@@ -212,17 +212,22 @@ impl ClusterState {
 
     /// A job ended with an answer: what that teaches.
     pub fn learn(&mut self, lesson: &Lesson<'_>) {
-        let outrun = self.experience.learn(lesson);
+        let is_other = self.experience.learn(lesson);
         let key = lesson.replica.clone();
         if let Some(view) = self.view_mut(&key) {
             view.breaker.reset();
         }
         self.rank(&key);
-        if outrun {
-            let others: Vec<ReplicaKey> = self.replicas_of(lesson.model).cloned().collect();
-            for other in &others {
-                self.rank(other);
-            }
+        if is_other {
+            self.rank_all(lesson.model);
+        }
+    }
+
+    /// Ranks all replicas of a model anew.
+    pub(super) fn rank_all(&mut self, model: &ModelName) {
+        let all: Vec<ReplicaKey> = self.replicas_of(model).cloned().collect();
+        for key in &all {
+            self.rank(key);
         }
     }
 }

@@ -2,17 +2,17 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use crate::charge::{
-    Charge, admission, completed, id, instance, ms, node_id, node_with, ordered, refusal,
+    Charge, admission, completed, end_of, id, instance, ms, node_id, node_with, ordered, refusal,
     submission, written,
 };
 use orchion_contract::job::{
     Assignment, AttemptEnd, AttemptOutcome, DEFAULT_DEADLINE_MS, Declined, Door, EndedBatch, Grant,
-    Granted, JobState, ModelGrants, Ordered, RunReply,
+    Granted, JobState, ModelGrants, Ordered, Outcome, RunReply,
 };
 use orchion_contract::node::NodeState;
 use orchion_contract::placement::{DecisionOutcome, PlacementSpec};
 use orchion_contract::{ErrorBody, ErrorCode, NodeId, ReplicaId};
-use orchion_scheduler_core::{Effect, Input, Phase, Question, Reply, Token};
+use orchion_scheduler_core::{Effect, Input, Phase, Question, Reply, Token, job_end};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -64,8 +64,13 @@ fn tell(charge: &mut Charge, n: u128, declined: Option<Declined>) -> Token {
 
 /// An agent tells how a chat ended that its gateway has ordered.
 fn tell_end(charge: &mut Charge, n: u128, how: AttemptOutcome) -> Token {
+    tell_end_of(charge, n, true, how)
+}
+
+/// The same for one that was wanted whole, or not.
+fn tell_end_of(charge: &mut Charge, n: u128, whole: bool, how: AttemptOutcome) -> Token {
     let mut submit = submission(n, Door::Chat);
-    submit.spec.whole = true;
+    submit.spec.whole = whole;
     let grant = Grant {
         to: on_node_a(),
         longest: 100,
@@ -377,6 +382,33 @@ fn the_end_of_a_job_that_nobody_knew_is_acknowledged_when_history_knows() {
     let late = tell_end(&mut charge, 1, completed());
     assert!(acknowledged(&charge.effects(), late));
     assert_eq!(charge.holder.state().open_jobs(), 0);
+}
+
+#[test]
+fn one_that_somebody_may_come_back_for_is_recorded_before_that_is_acknowledged() {
+    let long = |ended| {
+        let mut end = end_of(1, Outcome::Completed);
+        end.times.started_ms = Some(1);
+        end.times.ended_ms = Some(ended);
+        AttemptOutcome::Final {
+            end: Box::new(job_end(&end, 5)),
+        }
+    };
+    for (whole, took, is_recorded) in [(true, 50, false), (true, 51, true), (false, 1, true)] {
+        let mut charge = Charge::with_node("a", 4);
+        let token = tell_end_of(&mut charge, 1, whole, long(1 + took));
+        charge.effects();
+        let job = id(1);
+        charge.hear(Input::Told { jobs: vec![job] });
+        let effects = charge.effects();
+        assert_eq!(written(&effects).is_some(), is_recorded, "{whole} {took}");
+        assert_eq!(acknowledged(&effects, token), !is_recorded);
+        if is_recorded {
+            charge.hear(Input::Written { job, result: Ok(5) });
+            assert!(acknowledged(&charge.effects(), token));
+        }
+        assert_eq!(charge.holder.unsettled_records(), 0);
+    }
 }
 
 #[test]

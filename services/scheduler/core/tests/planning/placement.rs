@@ -73,6 +73,16 @@ fn beat(node: &str, busy: u32, slots: u32, free: Option<u64>, running: &[JobId])
 
 /// A replica generated so many tokens in a second.
 fn teach(cluster: &mut Cluster, node: &str, tokens: u64) {
+    let times = Times {
+        started_ms: Some(0),
+        first_token_ms: Some(100),
+        ended_ms: Some(1100),
+    };
+    teach_in(cluster, node, tokens, times);
+}
+
+/// A replica generated so many tokens between these times.
+fn teach_in(cluster: &mut Cluster, node: &str, tokens: u64, times: Times) {
     let lesson = Lesson {
         model: &"m".into(),
         replica: &replica(node),
@@ -83,11 +93,7 @@ fn teach(cluster: &mut Cluster, node: &str, tokens: u64) {
             completion_tokens: tokens + 1,
             cached_tokens: None,
         },
-        times: Times {
-            started_ms: Some(0),
-            first_token_ms: Some(100),
-            ended_ms: Some(1100),
-        },
+        times,
         took_ms: Some(1100),
         busy: true,
     };
@@ -271,6 +277,75 @@ fn a_slow_replica_gets_what_the_others_cannot_take() {
         .map(|job| cluster.node_of(job).unwrap())
         .collect();
     assert_eq!(nodes.concat(), "bba");
+}
+
+/// Whether a candidate of a job that waits is called slow, by node.
+fn slow(cluster: &Cluster) -> Vec<bool> {
+    let slow = |node: &str| {
+        let experience = cluster.state.experience();
+        experience.is_slow(&"m".into(), &replica(node), 0.25)
+    };
+    vec![slow("a"), slow("b")]
+}
+
+#[test]
+fn answers_in_one_body_make_no_replica_seem_fast() {
+    let mut cluster = Cluster::with_nodes(&[("a", 2), ("b", 2)]);
+    let brief = Times {
+        started_ms: Some(0),
+        first_token_ms: None,
+        ended_ms: Some(5),
+    };
+    teach(&mut cluster, "a", 50);
+    for _ in 0..50 {
+        teach_in(&mut cluster, "b", 5, brief);
+    }
+    teach(&mut cluster, "b", 50);
+    for _ in 0..50 {
+        teach_in(&mut cluster, "b", 5, brief);
+    }
+    teach(&mut cluster, "a", 50);
+    assert_eq!(slow(&cluster), [false, false]);
+    let rate = cluster.state.experience();
+    let rate = rate.tokens_per_s(&"m".into(), &replica("b")).unwrap();
+    assert!((40.0..400.0).contains(&rate), "{rate}");
+}
+
+#[test]
+fn tokens_that_come_within_a_millisecond_are_not_taken_for_no_time_at_all() {
+    let mut cluster = Cluster::with_nodes(&[("a", 2), ("b", 2)]);
+    let at_once = Times {
+        started_ms: Some(0),
+        first_token_ms: Some(3),
+        ended_ms: Some(3),
+    };
+    for node in ["a", "b"] {
+        for _ in 0..50 {
+            teach_in(&mut cluster, node, 1, at_once);
+        }
+    }
+    teach_in(&mut cluster, "a", 0, at_once);
+    assert_eq!(slow(&cluster), [false, false]);
+    let rate = cluster.state.experience();
+    let rate = rate.tokens_per_s(&"m".into(), &replica("a")).unwrap();
+    assert!(rate <= 2000.1, "{rate}");
+}
+
+#[test]
+fn nobody_is_slow_beside_one_that_is_gone_or_was_fast_once() {
+    let mut cluster = Cluster::with_nodes(&[("a", 2), ("b", 2), ("c", 2)]);
+    teach(&mut cluster, "a", 50);
+    teach(&mut cluster, "b", 40);
+    teach(&mut cluster, "c", 500);
+    assert_eq!(slow(&cluster), [true, true]);
+    cluster.state.remove_node(&NodeId::new("c").unwrap());
+    assert_eq!(slow(&cluster), [false, false]);
+    teach(&mut cluster, "b", 1000);
+    assert_eq!(slow(&cluster), [true, false]);
+    for _ in 0..20 {
+        teach(&mut cluster, "b", 40);
+    }
+    assert_eq!(slow(&cluster), [false, false]);
 }
 
 #[test]
