@@ -57,8 +57,10 @@ impl Charge {
     }
 
     pub(crate) fn ask(&mut self, asked: Asked) {
-        // An agent that tells of jobs nobody knew waits for history.
-        self.is_hurried |= matches!(&asked, Asked::Ended(told) if !told.asked.granted.is_empty());
+        // An agent that tells of jobs nobody knew waits for history, and had gathered them.
+        if let Asked::Ended(told) = &asked {
+            self.is_hurried |= told.asked.granted.iter().any(|job| job.whole);
+        }
         let input = self.desk.take_in(asked);
         self.hear(input);
     }
