@@ -2,7 +2,7 @@
 
 use super::{Holder, TICK};
 use crate::{Denials, JobView, Next, Note, Phase, Reply, after_end, after_reply};
-use orchion_contract::job::{AttemptEnd, AttemptOutcome, CancelReason, CancelReply};
+use orchion_contract::job::{AttemptEnd, AttemptOutcome, CancelReason, CancelReply, RunReply};
 use orchion_contract::node::{Heartbeat, Node};
 use orchion_contract::placement::DecisionOutcome;
 use orchion_contract::progress::ProgressEvent;
@@ -13,6 +13,16 @@ use std::time::Duration;
 
 /// An order that may have been taken and that nobody heard now is repeated after this.
 const UNHEARD: Duration = Duration::from_millis(200);
+
+/// Whether an attempt that has got this answer to an order may have stored something:
+/// it says so, or another process of its node may have had it before.
+fn may_have_stored(reply: &RunReply, may_run: bool) -> bool {
+    match reply {
+        RunReply::Ended { end } => end.stored,
+        RunReply::WrongInstance { .. } | RunReply::Stale { .. } => may_run,
+        RunReply::Accepted | RunReply::Running | RunReply::Busy | RunReply::Refused { .. } => false,
+    }
+}
 
 impl Holder {
     pub(super) fn node_changed(&mut self, id: &NodeId, node: Option<&Node>) {
@@ -165,6 +175,9 @@ impl Holder {
             return;
         }
         let next = after_reply(job, attempt, reply.as_ref(), self.epoch, self.at.now);
+        if reply.is_some_and(|reply| may_have_stored(&reply, may_run)) {
+            self.state.update(id, |job| job.has_prefix = true);
+        }
         self.follow(id, next, "its node did not take it");
     }
 

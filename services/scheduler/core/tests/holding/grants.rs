@@ -276,6 +276,48 @@ fn one_that_was_sent_to_a_process_that_is_gone_is_another_attempt() {
 }
 
 #[test]
+fn the_next_attempt_knows_which_engine_wrote_what_it_finds() {
+    let stored = |stored| RunReply::Ended {
+        end: Box::new(AttemptEnd {
+            job: id(1),
+            attempt: 1,
+            how: failed(),
+            sequence: 9,
+            stored,
+        }),
+    };
+    let other = || RunReply::WrongInstance {
+        instance: instance("a-2"),
+    };
+    // How long after the gateway told, what its agent answers, whether it may have said something.
+    let cases = [
+        (0, stored(true), true),
+        (0, stored(false), false),
+        (0, other(), false),
+        // Its order was repeated by then.
+        (300, other(), true),
+    ];
+    for (after, reply, has_prefix) in cases {
+        let mut charge = Charge::with_node("a", 1);
+        tell(&mut charge, 1, None);
+        charge.pass(ms(after));
+        charge.effects();
+        let job = id(1);
+        charge.hear(Input::Replied {
+            job,
+            attempt: 1,
+            reply: Reply::Said(reply.clone()),
+        });
+        charge.pass(SECOND);
+        charge.effects();
+        let job = charge.holder.state().job(&id(1)).unwrap();
+        assert_eq!(job.record.attempt, 2, "{reply:?}");
+        assert_eq!(job.has_prefix, has_prefix, "{reply:?}");
+        assert_eq!(job.record.prefix_by.is_some(), has_prefix, "{reply:?}");
+    }
+}
+
+#[test]
 fn one_that_is_told_late_began_when_it_was_ordered() {
     // Told of more, its clock would go wrong.
     for (late, began) in [(4_000, 1), (10_001, 10_002)] {
