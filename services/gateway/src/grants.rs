@@ -195,7 +195,8 @@ impl Sent {
         };
         let reply = bus.ask(&CANCEL, &self.node, &order, STOP_TRY).await;
         let reply = match reply {
-            // It may have overtaken the order.
+            // It may have overtaken the order. Nobody tells when an agent takes that: what
+            // it declines is told, and what it takes may be told late.
             Ok(CancelReply::NotRunning) => {
                 tokio::time::sleep(STOP_AGAIN).await;
                 bus.ask(&CANCEL, &self.node, &order, STOP_TRY).await

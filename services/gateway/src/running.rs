@@ -57,8 +57,8 @@ struct Caller {
 }
 
 impl Running {
-    /// Submits a chat and follows it; returns when its admission is confirmed. An
-    /// answer that is wanted whole may end before that: its job needs no record.
+    /// Submits a chat and follows it; returns when its admission is confirmed, or when
+    /// its answer has ended before that.
     ///
     /// # Errors
     /// What the scheduler says, or that it is away.

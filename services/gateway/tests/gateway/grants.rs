@@ -1,7 +1,7 @@
 //! Chats that go to slots which the gateway was granted.
 
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{Stream, StreamExt};
 use orchion_bus::Message;
@@ -130,6 +130,20 @@ impl Scene {
             let (answer, told) = tokio::join!(asked, told);
             if let Some(told) = told {
                 return (answer.unwrap(), told);
+            }
+        }
+        panic!("the gateway does not use its grant");
+    }
+
+    /// The order of a streamed chat whose caller hangs up then; asked again until the
+    /// gateway knows its grant.
+    async fn ordered_and_hung_up(&mut self, query: &str) -> RunOrder {
+        for _ in 0..TRIES {
+            let connection = crate::cancel::ask_with(&self.gateway, true, query, "").await;
+            let order = tokio::time::timeout(SHORT, self.orders.next()).await;
+            drop(connection);
+            if let Ok(order) = order {
+                return serde_json::from_slice(&order.unwrap().payload).unwrap();
             }
         }
         panic!("the gateway does not use its grant");
@@ -327,44 +341,31 @@ async fn an_agent_hears_that_its_caller_hung_up_without_a_scheduler() {
     let (mut scene, _) = Scene::without_scheduler().await;
     scene.grant("alpha", 10_000, 60_000).await;
     let stops = scene.cluster.bus.tap(&CANCEL.to(&node("alpha"))).await;
-    let mut stops = stops.unwrap();
-    for _ in 0..TRIES {
-        let connection = crate::cancel::ask(&scene.gateway, true).await;
-        let order = tokio::time::timeout(SHORT, scene.orders.next()).await;
-        drop(connection);
-        let Ok(order) = order else { continue };
-        let order: RunOrder = serde_json::from_slice(&order.unwrap().payload).unwrap();
-        let stop = soon("word to stop", stops.next()).await;
-        let stop: CancelOrder = serde_json::from_slice(&stop.payload).unwrap();
-        assert_eq!(
-            (stop.job, stop.attempt, stop.epoch, stop.reason),
-            (order.job, 1, 9, CancelReason::Disconnect)
-        );
-        return;
-    }
-    panic!("the gateway does not use its grant");
+    let order = scene.ordered_and_hung_up("").await;
+    let stop = soon("word to stop", stops.unwrap().next()).await;
+    let stop: CancelOrder = serde_json::from_slice(&stop.payload).unwrap();
+    assert_eq!(
+        (stop.job, stop.attempt, stop.epoch, stop.reason),
+        (order.job, 1, 9, CancelReason::Disconnect)
+    );
 }
 
 #[tokio::test]
 async fn one_that_is_to_go_on_without_its_caller_is_told_when_there_is_a_scheduler() {
     let (mut scene, _) = Scene::without_scheduler().await;
     scene.grant("alpha", 10_000, 60_000).await;
-    let query = "?cancel_on_disconnect=false";
-    for _ in 0..TRIES {
-        let connection = crate::cancel::ask_with(&scene.gateway, true, query, "").await;
-        let order = tokio::time::timeout(SHORT, scene.orders.next()).await;
-        drop(connection);
-        let Ok(order) = order else { continue };
-        let order: RunOrder = serde_json::from_slice(&order.unwrap().payload).unwrap();
-        // Longer than a caller would have been kept waiting.
-        tokio::time::sleep(SHORT).await;
-        scene.cluster.play_scheduler().await;
-        let submit = scene.cluster.submitted().await;
-        assert_eq!(submit.job, order.job);
-        assert!(submit.ordered.is_some() && scene.cluster.has_no_cancel());
-        return;
+    let order = scene
+        .ordered_and_hung_up("?cancel_on_disconnect=false")
+        .await;
+    // It is asked for longer than a caller would have been kept waiting.
+    let hung_up = Instant::now();
+    while hung_up.elapsed() < SHORT {
+        scene.cluster.next_question(SUBMIT.pattern()).await;
     }
-    panic!("the gateway does not use its grant");
+    scene.cluster.play_scheduler().await;
+    let submit = scene.cluster.submitted().await;
+    assert_eq!(submit.job, order.job);
+    assert!(submit.ordered.is_some() && scene.cluster.has_no_cancel());
 }
 
 #[tokio::test]
