@@ -31,7 +31,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::engine::roster::{Place, Roster};
 use crate::host::Reading;
-use attempt::Attempt;
+use attempt::{Attempt, Given};
 use control::{Control, Handle};
 
 /// How long the answer to an order waits for the end of a brief attempt; it is
@@ -272,9 +272,9 @@ impl Executor {
     fn start(&self, attempt: Attempt) {
         let shared = self.0.clone();
         self.0.tasks.spawn_work("attempt", async move {
-            let (began, granted) = (Instant::now(), attempt.granted());
+            let given = attempt.given_by_gateway();
             let (end, told) = attempt.run().await;
-            shared.ended(end.clone(), granted, began.elapsed());
+            shared.ended(end.clone(), given);
             told.tell(end);
         });
     }
@@ -284,8 +284,7 @@ impl Executor {
     fn start_untold(&self, attempt: Attempt, asked: Asked) {
         let shared = self.0.clone();
         self.0.tasks.spawn_work("attempt", async move {
-            let began = Instant::now();
-            let (key, granted) = (attempt.key(), attempt.granted());
+            let (key, given) = (attempt.key(), attempt.given_by_gateway());
             let mut run = pin!(attempt.run());
             let mut ended = tokio::time::timeout(GRANTED_HELD, &mut run).await.ok();
             let has_answer = ended.is_none();
@@ -298,7 +297,7 @@ impl Executor {
                 None => run.await,
             };
             let is_final = matches!(end.how, AttemptOutcome::Final { .. });
-            shared.ended(end.clone(), granted, began.elapsed());
+            shared.ended(end.clone(), given);
             if !is_final && !has_answer {
                 let end = Box::new(end.clone());
                 asked.answer(Ok(RunReply::Ended { end })).await;
@@ -322,7 +321,7 @@ impl Executor {
                 Err(_) => {
                     asked.answer(Ok(RunReply::Accepted)).await;
                     let (end, told) = run.await;
-                    shared.ended(end.clone(), None, HELD);
+                    shared.ended(end.clone(), None);
                     (end, told)
                 }
             };
@@ -358,13 +357,14 @@ impl Executor {
 impl Shared {
     /// An attempt has ended, and the scheduler is to be told; of its job, too, if its
     /// gateway has ordered it.
-    fn ended(&self, end: AttemptEnd, granted: Option<Box<Granted>>, took: Duration) {
+    fn ended(&self, end: AttemptEnd, given: Option<Given>) {
+        let granted = given.map(|given| (given.job(), given.took()));
         let mut state = self.lock();
         let before = state.ledger.due();
         state.controls.remove(&key_of(&end));
         let now = self.started.elapsed();
         match granted {
-            Some(granted) => state.ledger.granted_ended(end, granted, took, now),
+            Some((job, took)) => state.ledger.granted_ended(end, job, took, now),
             None => state.ledger.ended(end, now),
         }
         if state.ledger.due() != before {

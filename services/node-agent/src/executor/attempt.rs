@@ -42,6 +42,25 @@ pub(super) struct Attempt {
     pub(super) started_ms: UnixMs,
 }
 
+/// An order that a gateway has given by itself.
+pub(super) struct Given {
+    order: Arc<RunOrder>,
+    to: Assignment,
+    since: Instant,
+}
+
+impl Given {
+    /// The job, for whoever does not know it.
+    pub(super) fn job(&self) -> Box<Granted> {
+        Box::new(Granted::new(&self.order, self.to.clone()))
+    }
+
+    /// How long it was under way.
+    pub(super) fn took(&self) -> Duration {
+        self.since.elapsed()
+    }
+}
+
 impl Attempt {
     pub(super) fn new(
         shared: Arc<Shared>,
@@ -79,8 +98,8 @@ impl Attempt {
         }
     }
 
-    /// Its job, if its gateway has ordered it: nobody else may know of it.
-    pub(super) fn granted(&self) -> Option<Box<Granted>> {
+    /// Its order, if a gateway has given it: nobody else may know of the job.
+    pub(super) fn given_by_gateway(&self) -> Option<Given> {
         let replica = &self.place.replica;
         let to = Assignment {
             node: self.shared.node.clone(),
@@ -89,7 +108,11 @@ impl Attempt {
             engine: replica.engine.clone(),
             at_ms: self.order.granted_ms?,
         };
-        Some(Box::new(Granted::new(&self.order, to)))
+        Some(Given {
+            order: self.order.clone(),
+            to,
+            since: Instant::now(),
+        })
     }
 
     /// Runs it to its end.

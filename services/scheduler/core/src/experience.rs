@@ -80,8 +80,8 @@ struct Pool {
     bytes_per_token: Ratio,
     /// The replica that generates fastest, and its tokens per millisecond.
     fastest: Option<(ReplicaKey, f64)>,
-    /// What that was when others were compared with it last.
-    compared: f64,
+    /// What others are compared with: that rate, followed in steps of a tenth.
+    yardstick: f64,
     /// How far a job's length is from what was predicted, in milliseconds.
     deviation_ms: Option<f64>,
 }
@@ -117,22 +117,24 @@ impl Paces {
 }
 
 impl Pool {
-    /// A replica generates at this rate now. Returns whether the fastest one is faster
-    /// or slower than before by so much that others have to be compared anew.
+    /// A replica generates at this rate now. Returns whether the yardstick has moved, so
+    /// that others have to be compared anew.
     fn generates(&mut self, replica: &ReplicaKey, rate: Option<f64>) -> bool {
-        let known = self.fastest.as_ref();
-        let is_fastest = known.is_some_and(|(fastest, _)| fastest == replica);
-        match rate.filter(|rate| known.is_none_or(|(_, fastest)| rate >= fastest)) {
-            Some(rate) => self.fastest = Some((replica.clone(), rate)),
-            None if is_fastest => self.look_for_fastest(),
-            None => return false,
+        match (&mut self.fastest, rate) {
+            (Some((fastest, known)), Some(rate)) if fastest == replica && rate >= *known => {
+                *known = rate;
+            }
+            (Some((fastest, _)), _) if fastest == replica => self.look_for_fastest(),
+            (Some((_, known)), Some(rate)) if rate < *known => return false,
+            (Some(_) | None, Some(rate)) => self.fastest = Some((replica.clone(), rate)),
+            (Some(_) | None, None) => return false,
         }
         let rate = self.fastest.as_ref().map_or(0.0, |(_, rate)| *rate);
-        let is_other = rate > self.compared * 1.1 || rate < self.compared * 0.9;
-        if is_other {
-            self.compared = rate;
+        let has_moved = rate > self.yardstick * 1.1 || rate < self.yardstick * 0.9;
+        if has_moved {
+            self.yardstick = rate;
         }
-        is_other
+        has_moved
     }
 
     fn look_for_fastest(&mut self) {
@@ -160,7 +162,7 @@ impl Experience {
         }
         known.paces.learn(lesson);
         let rate = known.paces.pace().and_then(Pace::decode_rate);
-        let is_other = pool.generates(lesson.replica, rate);
+        let has_moved = pool.generates(lesson.replica, rate);
         pool.all.learn(lesson);
         pool.lengths
             .learn(lesson.usage.completion_tokens, lesson.demand.max_tokens);
@@ -175,7 +177,7 @@ impl Experience {
             let known = pool.deviation_ms.get_or_insert(off);
             *known += WEIGHT * (off - *known);
         }
-        is_other
+        has_moved
     }
 
     /// Tokens of a prompt, estimated.
@@ -302,7 +304,7 @@ impl Experience {
         };
         let known = pool.replicas.get(replica);
         let rate = known.and_then(|known| known.paces.pace()?.decode_rate());
-        rate.is_some_and(|rate| rate < pool.compared * share)
+        rate.is_some_and(|rate| rate < pool.yardstick * share)
     }
 
     /// Forgets a replica that is gone for good. Returns whether others may not be slow

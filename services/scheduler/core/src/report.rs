@@ -51,16 +51,24 @@ struct Look {
 impl Decided {
     /// What came of something that is no choice between candidates.
     pub(crate) fn plain(job: &JobView, outcome: DecisionOutcome, unix_ms: UnixMs) -> Self {
-        let to = job.record.assigned.as_ref();
+        Self {
+            pinned: is_pinned(job),
+            ..Self::recorded(&job.record, outcome, unix_ms)
+        }
+    }
+
+    /// The same, as far as the record tells.
+    fn recorded(record: &Job, outcome: DecisionOutcome, unix_ms: UnixMs) -> Self {
+        let to = record.assigned.as_ref();
         Self {
             at_ms: unix_ms,
-            attempt: job.record.attempt,
+            attempt: record.attempt,
             outcome,
             strategy: "",
             keys: &[],
             selected: to.map(|to| (to.node.clone(), to.replica.clone())),
             considered: 0,
-            pinned: is_pinned(job),
+            pinned: false,
             fallback: false,
             looks: Vec::new(),
         }
@@ -230,10 +238,7 @@ pub fn explain_ended(record: &Job, decisions: &VecDeque<Decided>) -> Explanation
 }
 
 fn explanation(record: &Job, decisions: &VecDeque<Decided>, summary: String) -> Explanation {
-    let mut decisions: Vec<Decision> = decisions.iter().map(Decided::render).collect();
-    if let Some(before) = recorded(record, &decisions) {
-        decisions.insert(0, before);
-    }
+    let before = decided_before(record, decisions);
     Explanation {
         job: record.id,
         state: record.state,
@@ -242,38 +247,25 @@ fn explanation(record: &Job, decisions: &VecDeque<Decided>, summary: String) -> 
         queue_position: None,
         predicted_start_ms: None,
         summary,
-        decisions,
+        decisions: before
+            .iter()
+            .chain(decisions)
+            .map(Decided::render)
+            .collect(),
     }
 }
 
 /// Where a job was sent, if another scheduler decided that: of its candidates nobody
 /// knows any more.
-fn recorded(record: &Job, known: &[Decision]) -> Option<Decision> {
+fn decided_before(record: &Job, known: &VecDeque<Decided>) -> Option<Decided> {
     let to = record.assigned.as_ref()?;
-    let placed = |decision: &Decision| {
-        let outcome = decision.outcome;
-        decision.attempt == record.attempt
-            && matches!(
-                outcome,
-                DecisionOutcome::Assigned | DecisionOutcome::Granted
-            )
+    let sends = |decided: &Decided| {
+        let outcome = decided.outcome;
+        let sends = [DecisionOutcome::Assigned, DecisionOutcome::Granted].contains(&outcome);
+        sends && decided.attempt == record.attempt
     };
-    if known.iter().any(placed) {
-        return None;
-    }
-    Some(Decision {
-        at_ms: to.at_ms,
-        attempt: record.attempt,
-        outcome: DecisionOutcome::Assigned,
-        strategy: String::new(),
-        selected: Some(place((to.node.clone(), to.replica.clone()))),
-        candidates_considered: 0,
-        filters_applied: Vec::new(),
-        tie_breakers_applied: Vec::new(),
-        pinned: false,
-        fallback_used: false,
-        candidates: Vec::new(),
-    })
+    let is_known = known.iter().any(sends);
+    (!is_known).then(|| Decided::recorded(record, DecisionOutcome::Assigned, to.at_ms))
 }
 
 /// How every candidate of a waiting job looks now.

@@ -281,20 +281,17 @@ impl Holder {
                 self.admit_all(tokens, &Ok(admission));
             }
         }
+        let open = self.open.get(id);
+        if open.is_some_and(|open| open.told && open.is_kept()) {
+            self.tellers_are_told(id);
+        }
         let Some(open) = self.open.get(id) else {
             return;
         };
-        let (is_kept, is_clean) = (open.told && open.is_kept(), open.ledger.is_clean());
-        if is_kept {
-            self.tellers_are_told(id);
-        }
-        if !is_clean {
+        if !open.ledger.is_clean() {
             self.touched.insert(*id);
             return;
         }
-        let Some(open) = self.open.get(id) else {
-            return;
-        };
         match self.state.job(id).map(|job| job.phase) {
             Some(Phase::Opening) if !self.waits_for_mark(id) => self.order(id),
             Some(

@@ -118,12 +118,12 @@ impl Holder {
         self.looked_upto = upto;
         for (job, revision) in jobs {
             if let Some(open) = self.open.get_mut(&job) {
-                if !open.ledger.is_behind(revision) {
-                    continue;
-                }
-                match open.ledger.doubt() {
-                    true => _ = self.touched.insert(job),
-                    false => self.looked_upto = self.looked_upto.min(revision - 1),
+                if open.ledger.is_behind(revision) {
+                    if open.ledger.doubt() {
+                        self.touched.insert(job);
+                    } else {
+                        self.looked_upto = self.looked_upto.min(revision - 1);
+                    }
                 }
                 continue;
             }

@@ -212,13 +212,13 @@ impl ClusterState {
 
     /// A job ended with an answer: what that teaches.
     pub fn learn(&mut self, lesson: &Lesson<'_>) {
-        let is_other = self.experience.learn(lesson);
+        let others_may_be_slow = self.experience.learn(lesson);
         let key = lesson.replica.clone();
         if let Some(view) = self.view_mut(&key) {
             view.breaker.reset();
         }
         self.rank(&key);
-        if is_other {
+        if others_may_be_slow {
             self.rank_all(lesson.model);
         }
     }
