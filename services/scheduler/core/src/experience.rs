@@ -16,7 +16,8 @@ use std::collections::BTreeMap;
 const USUAL_BYTES_PER_TOKEN: f64 = 4.0;
 /// Bytes of a request that are no prompt: names of fields and the like.
 const FRAME_BYTES: u64 = 256;
-/// Observations of a busy replica before they count alone.
+/// Observations of a busy replica before they count alone, and of any before it is
+/// compared with others.
 const ENOUGH: u32 = 3;
 /// Weight of the newest deviation.
 const WEIGHT: f64 = 0.1;
@@ -139,7 +140,7 @@ impl Pool {
 
     fn look_for_fastest(&mut self) {
         let rates = self.replicas.iter().filter_map(|(key, known)| {
-            let rate = known.paces.pace()?.decode_rate()?;
+            let rate = known.paces.pace()?.speed()?;
             Some((key, rate))
         });
         let fastest = rates.max_by(|(_, one), (_, other)| one.total_cmp(other));
@@ -161,7 +162,7 @@ impl Experience {
             };
         }
         known.paces.learn(lesson);
-        let rate = known.paces.pace().and_then(Pace::decode_rate);
+        let rate = known.paces.pace().and_then(Pace::speed);
         let has_moved = pool.generates(lesson.replica, rate);
         pool.all.learn(lesson);
         pool.lengths
@@ -296,14 +297,14 @@ impl Experience {
         Some(self.pace(model, replica)?.decode_rate()? * 1000.0)
     }
 
-    /// Whether a replica generates at less than `share` of its pool's fastest.
+    /// Whether a replica is known to generate at less than `share` of its pool's fastest.
     #[must_use]
     pub fn is_slow(&self, model: &ModelName, replica: &ReplicaKey, share: f64) -> bool {
         let Some(pool) = self.pools.get(model) else {
             return false;
         };
         let known = pool.replicas.get(replica);
-        let rate = known.and_then(|known| known.paces.pace()?.decode_rate());
+        let rate = known.and_then(|known| known.paces.pace()?.speed());
         rate.is_some_and(|rate| rate < pool.yardstick * share)
     }
 

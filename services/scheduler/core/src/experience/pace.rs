@@ -1,12 +1,15 @@
 //! How fast one replica works for one request.
 
-use super::Lesson;
+use super::{ENOUGH, Lesson};
 use crate::num::f64_of;
 
 /// What of an observation is left after the next one.
 const KEEP: f64 = 0.8;
 /// What is taken for less than a millisecond: clocks are read in whole ones.
 const INSTANT_MS: f64 = 0.5;
+/// Milliseconds of generating before a replica is compared with others: by clocks of
+/// whole milliseconds, a brief answer may seem ten times as fast as it was.
+const SURE_MS: f64 = 100.0;
 
 /// A rate as two sums that fade: long jobs weigh more than short ones, and
 /// predictions of sums are right.
@@ -86,6 +89,13 @@ impl Pace {
     /// Tokens per millisecond.
     pub(super) fn decode_rate(&self) -> Option<f64> {
         self.decode.rate()
+    }
+
+    /// The same, once it is known well enough to compare replicas by it: one job may
+    /// have been slow for reasons of its own, and who seems slow gets few others.
+    pub(super) fn speed(&self) -> Option<f64> {
+        let is_sure = self.jobs >= ENOUGH && self.decode.per >= SURE_MS;
+        self.decode_rate().filter(|_| is_sure)
     }
 
     /// From the order to the first token of a prompt of so many tokens.

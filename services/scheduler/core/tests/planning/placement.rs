@@ -71,14 +71,16 @@ fn beat(node: &str, busy: u32, slots: u32, free: Option<u64>, running: &[JobId])
     }
 }
 
-/// A replica generated so many tokens in a second.
+/// A replica generated so many tokens in a second, often enough to be known for it.
 fn teach(cluster: &mut Cluster, node: &str, tokens: u64) {
     let times = Times {
         started_ms: Some(0),
         first_token_ms: Some(100),
         ended_ms: Some(1100),
     };
-    teach_in(cluster, node, tokens, times);
+    for _ in 0..3 {
+        teach_in(cluster, node, tokens, times);
+    }
 }
 
 /// A replica generated so many tokens between these times.
@@ -329,6 +331,30 @@ fn tokens_that_come_within_a_millisecond_are_not_taken_for_no_time_at_all() {
     let rate = cluster.state.experience();
     let rate = rate.tokens_per_s(&"m".into(), &replica("a")).unwrap();
     assert!(rate <= 2000.1, "{rate}");
+}
+
+#[test]
+fn one_job_makes_nobody_slow_nor_does_an_instant_answer_make_all_others_slow() {
+    let mut cluster = Cluster::with_nodes(&[("a", 2), ("b", 2)]);
+    let in_all = |ms: u64| Times {
+        started_ms: Some(0),
+        first_token_ms: Some(1),
+        ended_ms: Some(1 + ms),
+    };
+    for _ in 0..3 {
+        teach_in(&mut cluster, "a", 15, in_all(1));
+    }
+    for _ in 0..5 {
+        teach_in(&mut cluster, "b", 15, in_all(32));
+    }
+    assert_eq!(slow(&cluster), [false, false]);
+    teach(&mut cluster, "b", 500);
+    teach_in(&mut cluster, "a", 15, in_all(3000));
+    assert_eq!(slow(&cluster), [true, false]);
+    let mut cluster = Cluster::with_nodes(&[("a", 2), ("b", 2)]);
+    teach(&mut cluster, "b", 500);
+    teach_in(&mut cluster, "a", 15, in_all(3000));
+    assert_eq!(slow(&cluster), [false, false]);
 }
 
 #[test]
