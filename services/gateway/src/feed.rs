@@ -245,13 +245,10 @@ impl Queue {
 
     fn push(&self, item: Item, bytes: usize) {
         let mut waiting = self.lock();
-        if waiting.is_overrun {
-            return;
-        }
         waiting.has_end = matches!(item, Item::Entry(_, Entry::Final(_)));
-        if waiting.bytes + bytes > QUEUE_BYTES && !waiting.items.is_empty() {
-            waiting.is_overrun = true;
-        } else {
+        let has_room = waiting.bytes + bytes <= QUEUE_BYTES || waiting.items.is_empty();
+        waiting.is_overrun |= !has_room;
+        if !waiting.is_overrun {
             waiting.bytes += bytes;
             waiting.items.push_back(item);
         }
@@ -312,6 +309,11 @@ mod tests {
         Item::Entry(sequence, Entry::Frame(frame))
     }
 
+    fn end(sequence: u64) -> Item {
+        let end = r#"{"final":{"attempt":1,"outcome":"completed"}}"#;
+        Item::Entry(sequence, serde_json::from_str(end).unwrap())
+    }
+
     fn sequences(items: &VecDeque<Item>) -> Vec<u64> {
         let sequence = |item: &Item| match item {
             Item::Entry(sequence, _) => *sequence,
@@ -343,6 +345,9 @@ mod tests {
         assert_eq!(sequences(&taken), [1]);
         taken.clear();
         assert!(queue.take(&mut taken).await.is_err());
+        assert!(queue.ended().now_or_never().is_none());
+        queue.push(end(4), 1);
+        assert!(queue.ended().now_or_never().is_some());
     }
 
     #[tokio::test]
@@ -360,8 +365,7 @@ mod tests {
         let has_ended = || queue.ended().now_or_never().is_some();
         queue.push(item(1), 1);
         assert!(!has_ended());
-        let end = r#"{"final":{"attempt":1,"outcome":"completed"}}"#;
-        queue.push(Item::Entry(2, serde_json::from_str(end).unwrap()), 1);
+        queue.push(end(2), 1);
         assert!(has_ended());
         queue.push(Item::Reopened, 0);
         assert!(!has_ended());

@@ -34,6 +34,8 @@ struct State {
     grants: HashMap<ModelName, ModelGrants>,
     /// Chats that are under way, by where they went.
     used: HashMap<Place, u32>,
+    /// Those that the scheduler was told of since it granted, and counts the next time.
+    told: HashMap<Place, u32>,
     /// Those of which the agent may still decline.
     waiting: HashMap<JobId, oneshot::Sender<Declined>>,
 }
@@ -80,6 +82,7 @@ impl Slots {
         state.until = Some(Instant::now() + Duration::from_millis(told.for_ms));
         let models = told.models.into_iter();
         state.grants = models.map(|of| (of.model.clone(), of)).collect();
+        state.told.clear();
     }
 
     /// An agent has answered an order. That it has the attempt is no news.
@@ -112,13 +115,18 @@ impl Slots {
             until,
             grants,
             used,
+            told,
             waiting,
         } = &mut *state;
         if until.is_none_or(|until| until <= Instant::now()) {
             return None;
         }
         let grants = grants.get(&spec.model)?;
-        let under_way = |grant: &Grant| used.get(&place(grant)).copied().unwrap_or_default();
+        let under_way = |grant: &Grant| {
+            let place = place(grant);
+            let counts = [used.get(&place), told.get(&place)];
+            counts.into_iter().flatten().sum()
+        };
         let grant = grants.next(under_way)?;
         if length > grant.longest {
             return None;
@@ -171,6 +179,12 @@ impl Permit {
     /// Waits for the news that the attempt does not run.
     pub(crate) async fn declined(&mut self) -> Option<Declined> {
         (&mut self.declined).await.ok()
+    }
+
+    /// Gives the slot back when the scheduler is told, who counts it from then on.
+    pub(crate) fn hand_over(self) {
+        let mut state = self.slots.lock();
+        *state.told.entry(place(&self.grant)).or_default() += 1;
     }
 
     /// What the scheduler is told.
@@ -228,4 +242,58 @@ impl Drop for Permit {
 fn unix_ms() -> UnixMs {
     let since = UNIX_EPOCH.elapsed().unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn grant(node: &str) -> Grant {
+        let to = json!({
+            "node": node, "instance": "1", "replica": "r", "at_ms": 1,
+            "engine": {"kind": "openai", "version": null, "digest": null},
+        });
+        Grant {
+            to: serde_json::from_value(to).unwrap(),
+            longest: 1000,
+        }
+    }
+
+    fn granted() -> Grants {
+        let models = vec![ModelGrants {
+            model: "m".into(),
+            places: vec![grant("a"), grant("b")],
+            turns: vec![0, 1, 0, 1],
+        }];
+        Grants {
+            epoch: 1,
+            for_ms: 60_000,
+            models,
+        }
+    }
+
+    #[test]
+    fn whom_the_scheduler_was_told_of_counts_until_it_grants_anew() {
+        let slots = Slots::default();
+        let spec = json!({
+            "workload": "chat", "model": "m", "priority": "interactive",
+            "deadline_ms": 1000, "body": {},
+        });
+        let spec: JobSpec = serde_json::from_value(spec).unwrap();
+        let take = || slots.take(JobId::now(), &spec);
+        let node = |permit: &Permit| permit.sent().node.to_string();
+        slots.set(granted());
+        let ended = take().unwrap();
+        assert_eq!(node(&ended), "a");
+        drop(ended);
+        let mut told = Vec::new();
+        while let Some(permit) = take() {
+            told.push(node(&permit));
+            permit.hand_over();
+        }
+        assert_eq!(told, ["a", "b", "a", "b"]);
+        slots.set(granted());
+        assert_eq!(node(&take().unwrap()), "a");
+    }
 }

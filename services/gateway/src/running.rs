@@ -231,6 +231,7 @@ async fn order(
         tracing::debug!(%error, job.id = %submit.job, "the order of job {} may not have gone out", submit.job);
     }
     let Some(ordered) = submit.ordered.as_mut().filter(|_| submit.spec.whole) else {
+        permit.hand_over();
         return false;
     };
     tokio::select! {
@@ -238,7 +239,7 @@ async fn order(
         () = ended => return true,
         declined = permit.declined() => ordered.declined = declined,
         // An end that comes later than this is not waited for: the scheduler is to know.
-        () = tokio::time::sleep(GRANTED_TELLS_AFTER) => {}
+        () = tokio::time::sleep(GRANTED_TELLS_AFTER) => permit.hand_over(),
     }
     false
 }

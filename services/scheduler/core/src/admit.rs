@@ -67,6 +67,14 @@ struct Ask<'a> {
     now: Now,
 }
 
+impl Ask<'_> {
+    /// Whether it has a slot already, and wants no place in the queue.
+    fn has_slot(&self) -> bool {
+        let ordered = self.submit.ordered.as_ref();
+        ordered.is_some_and(|ordered| ordered.declined.is_none())
+    }
+}
+
 /// Checks a new job. `forecast` is that of its pool, while anything waits there.
 ///
 /// # Errors

@@ -75,7 +75,8 @@ pub(super) fn deadline(ask: &Ask<'_>) -> Result<(), ErrorBody> {
         return Err(ErrorBody::new(ErrorCode::DeadlineUnmet, message).about("deadline_ms"));
     }
     // Only experience may refuse, never an assumption.
-    let Some(forecast) = ask.forecast.filter(|forecast| forecast.learnt) else {
+    let forecast = ask.forecast.filter(|forecast| forecast.learnt);
+    let Some(forecast) = forecast.filter(|_| !ask.has_slot()) else {
         return Ok(());
     };
     let ahead = match spec.priority {

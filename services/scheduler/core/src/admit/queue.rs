@@ -11,6 +11,9 @@ const LONGEST_RETRY_MS: u64 = 10 * 60 * 1000;
 
 /// Room for one more; names the job that has to go for it.
 pub(super) fn capacity(ask: &Ask<'_>) -> Result<Option<JobId>, ErrorBody> {
+    if ask.has_slot() {
+        return Ok(None);
+    }
     let spec = &ask.submit.spec;
     let pool = ask.state.settings().pool(&spec.model);
     let queued = ask.state.queue_length(&spec.model);

@@ -42,6 +42,7 @@ impl Holder {
     /// was sent: if that is no good place any more, it is taken back from there.
     pub(super) fn was_ordered(&mut self, id: &JobId, ordered: Ordered) {
         let Ordered { to, declined } = ordered;
+        self.granting.has_changed();
         let now = self.at.now;
         let at_ms = self.state.job(id).map(|job| job.record.created_ms);
         let at_ms = at_ms.unwrap_or(self.at.unix_ms);

@@ -18,10 +18,16 @@ const UNHEARD: Duration = Duration::from_millis(200);
 /// it says so, or another process of its node may have had it before.
 fn may_have_stored(reply: &RunReply, may_run: bool) -> bool {
     match reply {
-        RunReply::Ended { end } => end.stored,
+        RunReply::Ended { end } => has_written(end),
         RunReply::WrongInstance { .. } | RunReply::Stale { .. } => may_run,
         RunReply::Accepted | RunReply::Running | RunReply::Busy | RunReply::Refused { .. } => false,
     }
+}
+
+/// Whether an attempt that has ended may have stored something. One that is void leaves
+/// at once, and does not wait to hear whether what it had sent was stored.
+fn has_written(end: &AttemptEnd) -> bool {
+    end.stored || end.how == AttemptOutcome::Superseded
 }
 
 impl Holder {
@@ -263,12 +269,12 @@ impl Holder {
         if matches!(job.phase, Phase::Ending | Phase::Queued) && !is_final {
             // It was taken back before; what it stored still counts.
             self.state
-                .update(&end.job, |job| job.has_prefix |= end.stored);
+                .update(&end.job, |job| job.has_prefix |= has_written(end));
             return;
         }
         let left = job.phase == Phase::Yielding && job.record.attempt == end.attempt;
         let next = after_end(job, end, self.at.now);
-        if end.stored {
+        if has_written(end) {
             self.state.update(&end.job, |job| job.has_prefix = true);
         }
         if left && !matches!(end.how, AttemptOutcome::Final { .. }) {

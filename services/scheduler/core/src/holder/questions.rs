@@ -56,7 +56,6 @@ impl Holder {
     }
 
     fn submit(&mut self, token: Token, mut submit: Submit) {
-        let ordered = submit.ordered.take();
         let (id, at) = (submit.job, self.at);
         let known = self
             .state
@@ -80,7 +79,7 @@ impl Holder {
                 self.fail(&victim, dropped(model, back_in));
             }
             Err(refusal) => {
-                if let Some(ordered) = ordered {
+                if let Some(ordered) = submit.ordered {
                     self.drop_attempt(&ordered.to.node, id, 1);
                 }
                 self.admit(token, Err(refusal));
@@ -93,6 +92,7 @@ impl Holder {
                 self.granting.wants(gateway, model, at.now);
             }
         }
+        let ordered = submit.ordered.take();
         let came_ms = match &ordered {
             Some(ordered) => ordered_ms(ordered, at.unix_ms),
             None => at.unix_ms,

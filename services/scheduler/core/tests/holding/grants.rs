@@ -12,7 +12,9 @@ use orchion_contract::job::{
 use orchion_contract::node::NodeState;
 use orchion_contract::placement::{DecisionOutcome, PlacementSpec};
 use orchion_contract::{ErrorBody, ErrorCode, NodeId, ReplicaId};
-use orchion_scheduler_core::{Effect, Input, Phase, Question, Reply, Token, job_end};
+use orchion_scheduler_core::{
+    Effect, FullPolicy, Input, Phase, Question, Reply, Settings, Token, job_end,
+};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -129,6 +131,17 @@ fn they_are_spread_anew_when_what_is_recorded_has_changed() {
     charge.pass(ms(60));
     let told = granted(&charge.effects());
     assert_eq!(told, Some(vec![node_id("a"); 4]));
+}
+
+#[test]
+fn they_are_spread_anew_when_a_gateway_has_filled_one() {
+    let mut charge = Charge::with_node("a", 8);
+    charge.submit(1, Door::Chat);
+    assert_eq!(granted(&charge.effects()), Some(vec![node_id("a"); 3]));
+    tell(&mut charge, 2, None);
+    tell(&mut charge, 3, None);
+    charge.pass(ms(60));
+    assert_eq!(granted(&charge.effects()), Some(vec![node_id("a"); 2]));
 }
 
 #[test]
@@ -277,11 +290,11 @@ fn one_that_was_sent_to_a_process_that_is_gone_is_another_attempt() {
 
 #[test]
 fn the_next_attempt_knows_which_engine_wrote_what_it_finds() {
-    let stored = |stored| RunReply::Ended {
+    let ended = |how, stored| RunReply::Ended {
         end: Box::new(AttemptEnd {
             job: id(1),
             attempt: 1,
-            how: failed(),
+            how,
             sequence: 9,
             stored,
         }),
@@ -291,8 +304,10 @@ fn the_next_attempt_knows_which_engine_wrote_what_it_finds() {
     };
     // How long after the gateway told, what its agent answers, whether it may have said something.
     let cases = [
-        (0, stored(true), true),
-        (0, stored(false), false),
+        (0, ended(failed(), true), true),
+        (0, ended(failed(), false), false),
+        // What it had sent by then may be stored later.
+        (0, ended(AttemptOutcome::Superseded, false), true),
         (0, other(), false),
         // Its order was repeated by then.
         (300, other(), true),
@@ -378,6 +393,31 @@ fn what_found_no_slot_waits_until_there_is_one() {
     let job = charge.holder.state().job(&id(1)).unwrap();
     assert_eq!((job.phase, job.record.attempt), (Phase::Queued, 1));
     assert_eq!(job.record.failures + job.tries, 0, "that is no failure");
+}
+
+#[test]
+fn one_that_has_a_slot_takes_nobodys_place_in_a_full_queue() {
+    for full_policy in [FullPolicy::Reject, FullPolicy::DropLru] {
+        let mut settings = Settings::default();
+        settings.usual_pool.capacity = 1;
+        settings.usual_pool.full_policy = full_policy;
+        let mut charge = Charge::with_settings("a", 1, settings);
+        charge.admit(1, Door::Task);
+        charge.submit(2, Door::Task);
+        tell(&mut charge, 3, None);
+        charge.effects();
+        let job = |n| charge.holder.state().job(&id(n)).map(|job| job.phase);
+        assert_eq!(job(2), Some(Phase::Queued));
+        assert_eq!(job(3), Some(Phase::Ordered));
+        // Without one it is as any other.
+        let token = tell(&mut charge, 4, Some(Declined::Said(RunReply::Busy)));
+        let is_refused = refusal(&charge.effects(), token).is_some();
+        let job = charge.holder.state().job(&id(2)).unwrap();
+        match full_policy {
+            FullPolicy::DropLru => assert_eq!((is_refused, job.phase), (false, Phase::Ending)),
+            _ => assert_eq!((is_refused, job.phase), (true, Phase::Queued)),
+        }
+    }
 }
 
 #[test]
