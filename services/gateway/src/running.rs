@@ -238,7 +238,8 @@ async fn order(
         biased;
         () = ended => return true,
         declined = permit.declined() => ordered.declined = declined,
-        // An end that comes later than this is not waited for: the scheduler is to know.
+        // The time itself is the condition: nothing else tells that an answer is not brief.
+        // An end that comes later is not waited for, for the scheduler is to know.
         () = tokio::time::sleep(GRANTED_TELLS_AFTER) => permit.hand_over(),
     }
     false

@@ -5,6 +5,7 @@ mod asking;
 mod beats;
 mod charge;
 mod denials;
+mod granted_jobs;
 mod grants;
 mod queueing;
 mod reading;
