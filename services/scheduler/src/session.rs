@@ -4,7 +4,7 @@ use crate::charge::Charge;
 use crate::config::Scheduler;
 use crate::questions::Asked;
 use futures_util::FutureExt;
-use orchion_bus::{Answers, Bus, Change, Error, LeaseHandle, Subscription, Watch};
+use orchion_bus::{Answers, Bus, Change, LeaseHandle, Subscription, Watch};
 use orchion_contract::buckets::{LEASES, NODES};
 use orchion_contract::job::RunReply;
 use orchion_contract::lease::{Lease, LeaseKey};
@@ -112,24 +112,22 @@ impl Session<'_> {
                     charge.hear(input);
                 },
                 Some((_, beat)) = sources.beats.next() => charge.hear(Input::Beat(Box::new(beat))),
-                Some(((_, job), reply)) = sources.answered.next() => charge.hear(answered(job, reply)),
+                Some(((_, job), reply)) = sources.answered.next() => if let Ok(reply) = reply {
+                    charge.hear(answered(job, reply));
+                },
                 () = tokio::time::sleep_until(wake.into()), if charge.is_complete() => charge.look(),
             }
         }
     }
 }
 
-/// The first attempt of a job, which its gateway has ordered by itself.
-fn answered(job: JobId, reply: Result<RunReply, Error>) -> Input {
-    let reply = match reply {
-        Ok(reply) => Reply::Said(reply),
-        Err(Error::NoResponders { .. }) => Reply::Nobody,
-        Err(_) => Reply::Silence,
-    };
+/// The first attempt of a job, which its gateway has ordered by itself. That nobody
+/// listens to such an order is told to that gateway alone.
+fn answered(job: JobId, reply: RunReply) -> Input {
     Input::Replied {
         job,
         attempt: 1,
-        reply,
+        reply: Reply::Said(reply),
     }
 }
 

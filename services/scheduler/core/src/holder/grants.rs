@@ -4,7 +4,8 @@ use super::{Holder, Open, RECORD_WAITS};
 use crate::report::Decided;
 use crate::{Demand, Effect, Now, Phase, Reply, Token};
 use orchion_contract::job::{
-    Assignment, AttemptEnd, AttemptOutcome, Declined, GRANTED_TELLS_AFTER, Granted, JobEnd, Ordered,
+    Assignment, AttemptEnd, AttemptOutcome, Declined, GRANTED_TELLS_AFTER, Granted, JobEnd,
+    Ordered, RunReply,
 };
 use orchion_contract::placement::DecisionOutcome;
 use orchion_contract::{JobId, UnixMs};
@@ -80,11 +81,19 @@ impl Holder {
     }
 
     /// An agent has answered the order of a gateway that has not told of the job yet.
+    /// How the attempt ended counts more than that it was taken.
     pub(super) fn answered_early(&mut self, id: JobId, reply: Reply) {
-        if self.early.len() == EARLY {
-            self.early.pop_front();
+        let has_ended = matches!(reply, Reply::Said(RunReply::Ended { .. }));
+        match self.early.iter_mut().find(|(job, _)| *job == id) {
+            Some((_, before)) if has_ended => *before = reply,
+            Some(_) => {}
+            None => {
+                if self.early.len() == EARLY {
+                    self.early.pop_front();
+                }
+                self.early.push_back((id, reply));
+            }
         }
-        self.early.push_back((id, reply));
     }
 
     /// A job has ended of which its gateway may not have told. Returns it while no
@@ -92,8 +101,13 @@ impl Holder {
     /// record where there has to be one.
     pub(super) fn granted_ended(&mut self, granted: Granted, ends: &[AttemptEnd]) -> Option<JobId> {
         let (id, at) = (granted.job.id, self.at);
-        let end = ends.iter().find(|end| end.job == id);
-        let Some(AttemptOutcome::Final { end }) = end.map(|end| &end.how) else {
+        let told = ends.iter().find(|end| end.job == id)?;
+        let is_known = self.state.job(&id).is_some() || self.ended.contains_key(&id);
+        let AttemptOutcome::Final { end } = &told.how else {
+            if !is_known {
+                let end = Box::new(told.clone());
+                self.answered_early(id, Reply::Said(RunReply::Ended { end }));
+            }
             return None;
         };
         let needs_record = needs_record(&granted, end);
@@ -106,7 +120,7 @@ impl Holder {
         if let Some(gateway) = &job.gateway {
             self.granting.wants(gateway, &job.model, at.now);
         }
-        if self.state.job(&id).is_some() || self.ended.contains_key(&id) {
+        if is_known {
             let open = self.open.get(&id);
             return open.is_some_and(|open| !open.is_kept()).then_some(id);
         }

@@ -383,9 +383,27 @@ fn it_is_explained_and_a_gateway_that_tells_late_is_answered() {
 }
 
 #[test]
-fn a_failure_that_an_agent_tells_before_the_gateway_does_is_none_of_ours() {
-    let mut charge = Charge::with_node("a", 4);
-    let token = tell_end(&mut charge, 1, failed());
-    assert!(acknowledged(&charge.effects(), token));
-    assert_eq!(charge.holder.state().open_jobs(), 0);
+fn one_that_has_failed_before_its_gateway_tells_of_it_goes_on_at_once() {
+    let job = id(1);
+    let taken = || Input::Replied {
+        job,
+        attempt: 1,
+        reply: Reply::Said(RunReply::Accepted),
+    };
+    for hears_first in [true, false] {
+        let mut charge = Charge::with_node("a", 4);
+        if hears_first {
+            charge.hear(taken());
+        }
+        let token = tell_end(&mut charge, 1, failed());
+        if !hears_first {
+            charge.hear(taken());
+        }
+        assert!(acknowledged(&charge.effects(), token));
+        assert_eq!(charge.holder.state().open_jobs(), 0);
+        tell(&mut charge, 1, None);
+        charge.hear(Input::Written { job, result: Ok(5) });
+        charge.pass(ms(300));
+        assert_eq!(opened(&charge.effects()), Some(2));
+    }
 }
