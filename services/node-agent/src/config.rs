@@ -86,7 +86,8 @@ pub struct EngineSettings {
     /// Digest of the weights (`sha256:…`), instead of what the engine says.
     #[serde(default)]
     pub digest: Option<String>,
-    /// How it can go on with a begun answer, instead of trying it out.
+    /// How it can go on with a begun answer, instead of trying it out; of an engine
+    /// with several models that is not tried.
     #[serde(default)]
     pub continuation: Option<Continuation>,
     /// Only these of its models.
@@ -174,13 +175,19 @@ impl EngineSettings {
                 "{place}: give its `url`; only llamacpp and starter can be started here"
             )),
         }
-        if matches!(
-            self.kind,
-            EngineKind::Ollama | EngineKind::Vllm | EngineKind::Exo | EngineKind::Unknown
-        ) {
-            problems.push(format!(
+        match self.kind {
+            EngineKind::LlamaCpp | EngineKind::OpenAi | EngineKind::Starter => {}
+            EngineKind::Ollama | EngineKind::Vllm | EngineKind::Exo => problems.push(format!(
                 "{place}.kind: {} has no adapter of its own yet; use `openai` with its base URL",
                 self.kind
+            )),
+            EngineKind::Unknown => problems.push(format!(
+                "{place}.kind: must be llamacpp, openai or starter; anything that speaks OpenAI's protocol is `openai`"
+            )),
+        }
+        if self.continuation == Some(Continuation::Unknown) {
+            problems.push(format!(
+                "{place}.continuation: must be none, text or ids; leave it out to have it tried"
             ));
         }
         if self.slots == Some(0) {

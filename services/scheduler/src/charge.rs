@@ -194,10 +194,18 @@ impl Charge {
                 tracing::warn!(gateway.id = %gateway, jobs, "{note}");
             }
             Note::NotStored { job, error } => tracing::error!(job.id = %job, error, "{note}"),
+            // No agent and no engine tells of it.
+            Note::Ended {
+                job,
+                attempt: 0,
+                error: Some(code),
+                ..
+            } => tracing::info!(job.id = %job, job.error = %code, "{note}"),
             Note::Ended {
                 job,
                 state,
                 attempt,
+                ..
             } => tracing::debug!(job.id = %job, job.state = %state, attempt, "{note}"),
             Note::InCharge { open } => tracing::info!(
                 lease.epoch = self.epoch,

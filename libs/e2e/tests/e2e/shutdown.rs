@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use orchion_e2e::{Chats, SOON, alone};
 use orchion_testkit::judge::{Order, chat, follow, task};
+use orchion_testkit::mock_engine::Stats;
 use orchion_testkit::wire::Ask;
-use orchion_testkit::{Cluster, eventually};
+use orchion_testkit::{Cluster, HttpClient, eventually};
 
 /// The grace period of every service, and a moment for the system.
 const GRACE: Duration = Duration::from_secs(10);
@@ -85,6 +86,28 @@ async fn an_agent_hands_its_streams_over() {
     let nodes = Cluster::nodes(&cluster.gateway(0)).await;
     let online = nodes.iter().filter(|node| node["state"] == "online");
     assert_eq!(online.count(), 1, "{nodes:#?}");
+}
+
+#[tokio::test]
+async fn an_agent_whose_answers_nobody_stores_ends_in_time() {
+    let _alone = alone().await;
+    let mut cluster = Cluster::builder().start().await;
+    let mut chats = Chats::default();
+    for _ in 0..6 {
+        chats.ask(&cluster.gateway(0), paced(80));
+    }
+    eventually("all streams", SOON, async || chats.have(10)).await;
+    cluster.nats.kill();
+    let engine = HttpClient::new(&format!("http://{}", cluster.engine_addr(1)));
+    eventually("the engine to be done", SOON, async || {
+        let stats: Stats = engine.get("/mock/stats").await.unwrap().json();
+        stats.inflight == 0
+    })
+    .await;
+
+    cluster.agents[1].stop(GRACE).await;
+    cluster.nats.restart().await;
+    chats.all_good().await;
 }
 
 #[tokio::test]

@@ -36,15 +36,22 @@ use whole::Whole;
 /// Takes what OpenAI's route takes. The header `x-orchion-job` of the answer
 /// names the task under which the answer can be resumed.
 #[utoipa::path(post, path = "/v1/chat/completions", tag = "chat",
+    params(
+        ("cancel_on_disconnect" = Option<bool>, Query, description = "Whether the job ends when its caller hangs up; true unless there is an `Idempotency-Key`"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Names the job: asking again with the same key is asking once"),
+    ),
     request_body(content = serde_json::Value, description = "As OpenAI's `CreateChatCompletionRequest`"),
     responses(
         (status = 200, description = "The answer; with `stream` piece by piece, then `data: [DONE]`", content(
             (serde_json::Value = "application/json"), (String = "text/event-stream"))),
         (status = 400, description = "A field is not as it must be", body = OpenAiError),
         (status = 404, description = "No node serves this model", body = OpenAiError),
+        (status = 409, description = "The `Idempotency-Key` was sent with another body", body = OpenAiError),
         (status = 413, description = "The body is too large", body = OpenAiError),
         (status = 429, description = "The queue is full", body = OpenAiError),
+        (status = 502, description = "The engine went away and nobody could go on", body = OpenAiError),
         (status = 503, description = "Nobody can take it now", body = OpenAiError),
+        (status = 504, description = "The engine fell silent or took too long", body = OpenAiError),
     ))]
 pub(crate) async fn create(State(gateway): State<Arc<Gateway>>, request: Request) -> Result {
     let (mut parts, body) = request.into_parts();

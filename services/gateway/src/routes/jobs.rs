@@ -97,12 +97,16 @@ pub(crate) async fn list(
 
 /// A job in short: a model and a prompt
 #[utoipa::path(post, path = "/api/jobs", tag = "jobs",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Names the job, in place of `task_id`")),
     request_body(content = serde_json::Value, description = "`model`, `prompt`, and settings under `params`"),
     responses(
         (status = 202, description = "Stored; it will be answered", body = Accepted),
         (status = 400, description = "A field is not as it must be", body = ErrorBody),
         (status = 404, description = "No node serves this model", body = ErrorBody),
+        (status = 409, description = "The id exists with another body", body = ErrorBody),
         (status = 413, description = "The body is too large", body = ErrorBody),
+        (status = 429, description = "The queue is full", body = ErrorBody),
+        (status = 503, description = "Nobody can take it now", body = ErrorBody),
     ))]
 pub(crate) async fn create(
     State(gateway): State<Arc<Gateway>>,

@@ -63,6 +63,7 @@ pub(crate) struct Streams {
 
 /// Ask for an answer that goes on without its caller
 #[utoipa::path(post, path = "/v1/tasks", tag = "tasks",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Names the task, in place of `task_id`")),
     request_body(content = TaskRequest, description = "A field with another name is refused"),
     responses(
         (status = 202, description = "Stored; it will be answered", body = Accepted),
@@ -186,6 +187,7 @@ async fn output(gateway: &Gateway, summary: &JobSummary) -> Result<Option<String
 #[utoipa::path(get, path = "/v1/tasks/{id}/stream", tag = "tasks",
     params(
         ("id" = String, Path, description = "Id of the task"),
+        ("Last-Event-ID" = Option<u64>, Header, description = "The last event that was seen; the stream goes on behind it"),
         ("last_event_id" = Option<u64>, Query, description = "In place of the header `Last-Event-ID`"),
         ("cancel_on_disconnect" = Option<bool>, Query, description = "Whether the task ends when this stream is closed"),
     ),
@@ -263,6 +265,7 @@ fn gone(job: JobId, summary: Box<JobSummary>) -> Response {
 #[utoipa::path(get, path = "/v1/tasks/{id}/events", tag = "tasks",
     params(
         ("id" = String, Path, description = "Id of the task"),
+        ("Last-Event-ID" = Option<u64>, Header, description = "The last event that was seen; the stream goes on behind it"),
         ("last_event_id" = Option<u64>, Query, description = "In place of the header `Last-Event-ID`"),
         ("cancel_on_disconnect" = Option<bool>, Query, description = "Whether the task ends when this stream is closed"),
     ),

@@ -86,6 +86,13 @@ fn engines_are_checked_one_by_one() {
     assert!(said(EngineSettings::new(EngineKind::OpenAi)).contains("url"));
     assert!(said(EngineSettings::new(EngineKind::LlamaCpp)).contains("model"));
     assert!(said(EngineSettings::at(EngineKind::Vllm, "http://a:1")).contains("openai"));
+    let unknown = EngineSettings::at(EngineKind::Unknown, "http://a:1");
+    assert!(said(unknown).contains("llamacpp, openai or starter"));
+    let misspelt = EngineSettings {
+        continuation: Some(Continuation::Unknown),
+        ..EngineSettings::at(EngineKind::OpenAi, "http://a:1")
+    };
+    assert!(said(misspelt).contains("none, text or ids"));
     let none = EngineSettings {
         slots: Some(0),
         ..EngineSettings::at(EngineKind::OpenAi, "http://a:1")

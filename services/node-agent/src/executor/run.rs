@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use orchion_contract::job::{AttemptEnd, AttemptOutcome, CancelReason, Outcome};
 use orchion_contract::node::EngineKind;
-use orchion_contract::transcript::{Final, Piece, Times};
+use orchion_contract::transcript::{Final, Piece, Strategy, Times};
 use orchion_contract::{ErrorBody, ErrorCode, UnixMs};
 use orchion_transcript::{Prefix, Stop};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -68,7 +68,7 @@ impl<'a> Run<'a> {
         connection.mark_unchanged();
         let shared = self.attempt.shared.clone();
         let mut alarm = Box::pin(sleep_until(self.next_alarm()));
-        let mut was_asked_to_stop = false;
+        let (mut was_asked_to_stop, mut was_hurried) = (false, false);
         loop {
             if let Some(end) = self.ended() {
                 return end;
@@ -96,15 +96,16 @@ impl<'a> Run<'a> {
                     }
                 }
                 () = &mut alarm => self.alarmed(alarm.as_mut()),
-                () = shared.hurry.stopped(), if self.leaving.is_none() => {
+                () = shared.hurry.stopped(), if !was_hurried => {
+                    was_hurried = true;
                     self.source.close();
                     self.fail(ErrorBody::new(
                         ErrorCode::WorkerReset,
                         "the node is stopping; the answer goes on elsewhere",
                     ));
                 }
-                changed = connection.changed() => {
-                    if changed.is_ok() && connection.borrow_and_update().is_some() {
+                Ok(()) = connection.changed() => {
+                    if connection.borrow_and_update().is_some() {
                         self.chain.reconnected();
                     }
                 }
@@ -285,6 +286,10 @@ impl<'a> Run<'a> {
             ended_ms: Some(unix_ms()),
         };
         if let Some(continued) = &end.continued {
+            let how = match continued.strategy {
+                Strategy::Continue | Strategy::Replay | Strategy::Unknown => "was taken up",
+                Strategy::Restart => "started over",
+            };
             tracing::info!(
                 job.id = %self.attempt.order.job,
                 attempt = self.attempt.order.attempt,
@@ -292,7 +297,7 @@ impl<'a> Run<'a> {
                 continuation.verified = continued.verified,
                 continuation.from_index = continued.from_index,
                 continuation.swallowed_tokens = continued.swallowed_tokens,
-                "job {} was taken up behind {} tokens",
+                "job {} {how} behind {} tokens",
                 self.attempt.order.job,
                 self.prefix.tokens
             );

@@ -67,7 +67,7 @@ pub(super) async fn of_job(context: &Context, id: JobId) -> Result<()> {
     }
     if records.is_empty() && !context.terminal.json {
         context.terminal.remark(
-            "no log record names this job; one that runs smoothly is logged at level debug only",
+            "no log record names this job; what goes as planned is logged at level debug only",
         );
     }
     print(context.terminal, records, &mut Seen::default())

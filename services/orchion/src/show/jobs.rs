@@ -2,6 +2,7 @@
 
 use anstyle::Style;
 use orchion_contract::job::{JobState, JobSummary, Timeline};
+use orchion_contract::transcript::Strategy;
 
 use super::table::{Cell, Table, pairs};
 use super::units::{ago, span};
@@ -105,10 +106,16 @@ fn remark(job: &JobSummary) -> String {
     };
     match (&end.error, &end.continued) {
         (Some(error), _) => error.to_string(),
-        (None, Some(continued)) => format!(
-            "went on at piece {} in attempt {}",
-            continued.from_index, job.attempt
-        ),
+        (None, Some(continued)) => {
+            let how = match continued.strategy {
+                Strategy::Continue | Strategy::Replay | Strategy::Unknown => "went on",
+                Strategy::Restart => "started over",
+            };
+            format!(
+                "{how} at piece {} in attempt {}",
+                continued.from_index, job.attempt
+            )
+        }
         (None, None) => String::new(),
     }
 }

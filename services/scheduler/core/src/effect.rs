@@ -7,7 +7,7 @@ use orchion_contract::job::{
 use orchion_contract::placement::Explanation;
 use orchion_contract::progress::Progress;
 use orchion_contract::transcript::{Final, Mark};
-use orchion_contract::{ErrorBody, JobId, NodeId, ReaderId};
+use orchion_contract::{ErrorBody, ErrorCode, JobId, NodeId, ReaderId};
 use std::fmt;
 use std::time::Duration;
 
@@ -211,8 +211,10 @@ pub enum Note {
         job: JobId,
         /// How.
         state: JobState,
-        /// Its last attempt.
+        /// Its last attempt; 0 when it had none.
         attempt: u32,
+        /// Why, when it failed.
+        error: Option<ErrorCode>,
     },
     /// Everything is read: questions are answered from now on.
     InCharge {
@@ -233,6 +235,11 @@ impl fmt::Display for Note {
             Self::NotStored { job, .. } => {
                 write!(f, "job {job} could not be stored and was refused")
             }
+            Self::Ended {
+                job,
+                error: Some(code),
+                ..
+            } => write!(f, "job {job} has failed with {code}"),
             Self::Ended { job, state, .. } => write!(f, "job {job} is {state}"),
             Self::InCharge { open } => write!(f, "in charge of {open} open jobs"),
         }

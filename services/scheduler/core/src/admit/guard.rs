@@ -96,10 +96,11 @@ pub(super) fn deadline(ask: &Ask<'_>) -> Result<(), ErrorBody> {
     Err(ErrorBody::new(ErrorCode::DeadlineUnmet, message).about("deadline_ms"))
 }
 
-/// Long enough to be told in whole seconds, or in tenths.
+/// Long enough to be told in whole seconds, in tenths, or in milliseconds.
 fn seconds(ms: u64) -> String {
     match ms {
-        0..10_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        0..1000 => format!("{ms} ms"),
+        1000..10_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
         _ => format!("{} s", ms.div_ceil(1000)),
     }
 }

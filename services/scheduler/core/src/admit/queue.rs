@@ -17,11 +17,9 @@ pub(super) fn capacity(ask: &Ask<'_>) -> Result<Option<JobId>, ErrorBody> {
     let spec = &ask.submit.spec;
     let pool = ask.state.settings().pool(&spec.model);
     let queued = ask.state.queue_length(&spec.model);
-    let sheds = pool.full_policy == FullPolicy::ShedLowPriority && spec.priority == Priority::Batch;
-    let limit = if sheds {
-        (pool.capacity * 9).div_ceil(10)
-    } else {
-        pool.capacity
+    let limit = match is_shed(ask) {
+        true => (pool.capacity * 9).div_ceil(10),
+        false => pool.capacity,
     };
     if queued < limit {
         return Ok(None);
@@ -40,6 +38,13 @@ pub(super) fn capacity(ask: &Ask<'_>) -> Result<Option<JobId>, ErrorBody> {
             None => Err(full(ask, ErrorCode::QueueFullDropLru, waiting - limit)),
         },
     }
+}
+
+/// Whether the places that are left last are kept from jobs of this class.
+fn is_shed(ask: &Ask<'_>) -> bool {
+    let spec = &ask.submit.spec;
+    let policy = ask.state.settings().pool(&spec.model).full_policy;
+    policy == FullPolicy::ShedLowPriority && spec.priority == Priority::Batch
 }
 
 /// The oldest batch job, else the oldest job of the newcomer's own class; a
@@ -81,8 +86,12 @@ fn full(ask: &Ask<'_>, code: ErrorCode, ahead: usize) -> ErrorBody {
     let leaves = ask
         .forecast
         .map_or(1000, |forecast| forecast.leaves_in(ahead));
+    let refused = match is_shed(ask) {
+        true => "the last tenth of its places is not for batch jobs",
+        false => "more are not taken in",
+    };
     let message = format!(
-        "{} jobs wait for model '{}', more are not taken in: try again later",
+        "{} jobs wait for model '{}', {refused}: try again later",
         ask.state.queue_length(&spec.model),
         spec.model
     );

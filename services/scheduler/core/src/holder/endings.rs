@@ -156,10 +156,12 @@ impl Holder {
         record.end = Some(end);
         record.spec = None;
         let told = summary(&record, None, None);
+        let error = told.end.as_ref().and_then(|end| end.error.as_ref());
         self.note(Note::Ended {
             job: *id,
             state: record.state,
             attempt: record.attempt,
+            error: error.map(|error| error.code),
         });
         let event = event(&record, record.state, self.at, "it has ended");
         self.remember(record);

@@ -5,7 +5,7 @@ use crate::charge::{Charge, completed, id, instance, ms, node_id};
 use orchion_contract::JobId;
 use orchion_contract::job::{CancelReason, Door, JobState, RunReply};
 use orchion_contract::node::{Heartbeat, ReplicaLoad, RunningAttempt};
-use orchion_contract::{ReaderId, ReplicaId};
+use orchion_contract::{ErrorCode, ReaderId, ReplicaId};
 use orchion_scheduler_core::{Effect, Input, Note, Phase, Reply};
 use std::time::Duration;
 
@@ -168,6 +168,13 @@ fn notes_read_as_sentences() {
             job,
             state: JobState::Completed,
             attempt: 1,
+            error: None,
+        },
+        Note::Ended {
+            job,
+            state: JobState::Failed,
+            attempt: 0,
+            error: Some(ErrorCode::QueueFullDropLru),
         },
         Note::InCharge { open: 4 },
     ];
@@ -178,6 +185,7 @@ fn notes_read_as_sentences() {
         "a gateway is gone: its 3 chats end".to_owned(),
         format!("job {job} could not be stored and was refused"),
         format!("job {job} is completed"),
+        format!("job {job} has failed with QUEUE_FULL_DROP_LRU"),
         "in charge of 4 open jobs".to_owned(),
     ];
     assert_eq!(sentences.map(|note| note.to_string()), expected);
